@@ -1,0 +1,9 @@
+//! pgkeep backs up and restores Postgres databases over an ordinary connection, and every restore can be undone.
+//!
+//! The crate is the engine; the program of the same name is a thin shell over it. `ARCHITECTURE.md` says what
+//! each module owns.
+
+pub mod archive;
+pub mod postgres;
+pub mod progress;
+pub mod row;

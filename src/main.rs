@@ -1,0 +1,3 @@
+//! The `pgkeep` program: parse, run, exit code; nothing else.
+
+fn main() {}
