@@ -230,7 +230,12 @@ impl Sequence {
     }
 }
 
-/// The name by which logs and people call a relation: bare in schema `public`, else `schema.name`.
+/// The name by which logs and people call a relation: bare in schema `public`, else `schema.name`. A part that
+/// holds a dot or a double quote is quoted as in SQL, so that no two relations are shown alike.
 pub fn shown_name(schema: &str, name: &str) -> String {
-    if schema == "public" { name.to_owned() } else { format!("{schema}.{name}") }
+    if schema == "public" { shown_part(name) } else { format!("{}.{}", shown_part(schema), shown_part(name)) }
+}
+
+fn shown_part(name: &str) -> String {
+    if name.contains(['.', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
 }
