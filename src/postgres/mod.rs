@@ -1,1 +1,3 @@
 //! Everything that knows a Postgres server.
+
+pub mod copy;
