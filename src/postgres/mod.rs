@@ -1,1 +1,14 @@
 //! Everything that knows a Postgres server.
+
+pub mod connect;
+pub mod connect_error;
+pub mod conninfo;
+pub mod dsn;
+pub mod error;
+pub mod passfile;
+pub mod resolve;
+pub mod secret;
+pub mod service;
+pub mod session;
+pub mod tls;
+mod tls_verify;
