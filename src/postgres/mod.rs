@@ -5,6 +5,7 @@ pub mod connect_error;
 pub mod conninfo;
 pub mod dsn;
 pub mod error;
+mod interpret;
 pub mod passfile;
 pub mod resolve;
 pub mod secret;

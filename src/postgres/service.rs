@@ -32,6 +32,14 @@ pub enum ServiceError {
         /// The line, from 1.
         line: usize,
     },
+    /// A parameter that nobody knows.
+    #[error("line {line} of the service file {} sets an unknown parameter", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// A service that refers to a service.
     #[error("line {line} of the service file {}: a service cannot refer to a service", path.display())]
     Nested {
@@ -72,7 +80,13 @@ pub struct Places {
 }
 
 /// The parameters of a service, in the order written, from the first file that defines it.
-pub fn load(service: &str, places: &Places) -> Result<Vec<(String, String)>, ServiceError> {
+///
+/// `is_known` tells the names of parameters.
+pub fn load(
+    service: &str,
+    places: &Places,
+    is_known: &dyn Fn(&str) -> bool,
+) -> Result<Vec<(String, String)>, ServiceError> {
     let mut searched = Vec::new();
     let own = places.named.as_ref().or(places.home.as_ref());
     for (index, path) in own.into_iter().chain(&places.system).enumerate() {
@@ -82,7 +96,7 @@ pub fn load(service: &str, places: &Places) -> Result<Vec<(String, String)>, Ser
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => continue,
             Err(source) => return Err(ServiceError::File { path: path.clone(), source }),
         };
-        if let Some(params) = find(&content, service, path)? {
+        if let Some(params) = find(&content, service, path, is_known)? {
             return Ok(params);
         }
         searched.push(path.clone());
@@ -91,7 +105,12 @@ pub fn load(service: &str, places: &Places) -> Result<Vec<(String, String)>, Ser
 }
 
 /// A section's lines, or `None` when the file has no such section.
-fn find(content: &str, service: &str, path: &Path) -> Result<Option<Vec<(String, String)>>, ServiceError> {
+fn find(
+    content: &str,
+    service: &str,
+    path: &Path,
+    is_known: &dyn Fn(&str) -> bool,
+) -> Result<Option<Vec<(String, String)>>, ServiceError> {
     let mut params: Option<Vec<(String, String)>> = None;
     for (index, line) in content.lines().enumerate() {
         let (line, number) = (line.trim(), index + 1);
@@ -118,6 +137,9 @@ fn find(content: &str, service: &str, path: &Path) -> Result<Option<Vec<(String,
         if name == "service" {
             return Err(ServiceError::Nested { path: path(), line: number });
         }
+        if !is_known(name) {
+            return Err(ServiceError::Unknown { path: path(), line: number });
+        }
         params.push((name.to_owned(), value.to_owned()));
     }
     Ok(params)
@@ -129,7 +151,7 @@ mod tests {
     use super::*;
 
     fn section(content: &str, service: &str) -> Result<Option<Vec<(String, String)>>, ServiceError> {
-        find(content, service, Path::new("f"))
+        find(content, service, Path::new("f"), &|name| name != "hots")
     }
 
     #[test]
@@ -147,6 +169,8 @@ mod tests {
         assert_eq!(error.to_string(), "line 3 of the service file f is not of the form name=value");
         assert!(matches!(section("[a]\nservice=b\n", "a"), Err(ServiceError::Nested { line: 2, .. })));
         assert!(matches!(section("[a]\nldap://x\n", "a"), Err(ServiceError::Ldap { line: 2, .. })));
+        let error = section("[a]\nhots=h\n", "a").unwrap_err();
+        assert_eq!(error.to_string(), "line 2 of the service file f sets an unknown parameter");
         assert!(section("rubbish\n[a]\n", "a").unwrap().unwrap().is_empty());
     }
 
@@ -163,11 +187,11 @@ mod tests {
             home: Some(file("home", "[a]\nhost=home\n")),
             system: vec![folder.path().join("none"), file("system", "[a]\nhost=system\n[b]\nhost=b\n")],
         };
-        assert_eq!(load("a", &places).unwrap()[0].1, "home");
-        assert_eq!(load("b", &places).unwrap()[0].1, "b");
-        let error = load("c", &places).unwrap_err().to_string();
+        assert_eq!(load("a", &places, &|_| true).unwrap()[0].1, "home");
+        assert_eq!(load("b", &places, &|_| true).unwrap()[0].1, "b");
+        let error = load("c", &places, &|_| true).unwrap_err().to_string();
         assert!(error.contains("\"c\"") && error.contains("system"), "{error}");
         let named = Places { named: Some(folder.path().join("none")), ..places };
-        assert!(matches!(load("a", &named), Err(ServiceError::File { .. })));
+        assert!(matches!(load("a", &named, &|_| true), Err(ServiceError::File { .. })));
     }
 }
