@@ -1,0 +1,129 @@
+//! What tokio-postgres's errors mean, in words that hold no row values.
+//!
+//! A server's `DETAIL` often quotes a row ("Failing row contains (…)", "Key (email)=(…) already exists"), and so
+//! does a `CONTEXT` of COPY; neither is ever shown.
+
+use std::error::Error as _;
+use std::io;
+
+use tokio_postgres::Error;
+use tokio_postgres::error::{DbError, Severity};
+
+/// The SQLSTATE that the server gave, if the error comes from the server.
+pub fn sqlstate(error: &Error) -> Option<&str> {
+    error.code().map(|code| code.code())
+}
+
+/// Whether the connection is gone: cut, closed, or ended by the server.
+pub fn is_connection_loss(error: &Error) -> bool {
+    if error.is_closed() {
+        return true;
+    }
+    match error.as_db_error() {
+        // FATAL means that the server ends the session; class 08 is what a pooler says of the server behind it.
+        Some(db) => {
+            matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+                || db.code().code().starts_with("08")
+        }
+        None => io_error(error).is_some(),
+    }
+}
+
+/// 40001 or 40P01: the transaction may succeed when it is tried again.
+pub fn is_serialization_failure(error: &Error) -> bool {
+    matches!(sqlstate(error), Some("40001" | "40P01"))
+}
+
+/// 55P03: a lock was not granted in time.
+pub fn is_lock_timeout(error: &Error) -> bool {
+    sqlstate(error) == Some("55P03")
+}
+
+/// 53100: the server's disk is full.
+pub fn is_disk_full(error: &Error) -> bool {
+    sqlstate(error) == Some("53100")
+}
+
+/// 42501: a privilege is missing.
+pub fn is_insufficient_privilege(error: &Error) -> bool {
+    sqlstate(error) == Some("42501")
+}
+
+/// 57014: the statement was cancelled, by request or by `statement_timeout`.
+pub fn is_cancelled(error: &Error) -> bool {
+    sqlstate(error) == Some("57014")
+}
+
+/// The I/O error underneath, if that is what went wrong.
+pub(crate) fn io_error(error: &Error) -> Option<&io::Error> {
+    let io = error.source()?.downcast_ref::<io::Error>()?;
+    // tokio-postgres also wraps what it cannot parse or encode into I/O errors; only its words tell them apart.
+    let text = error.to_string();
+    (text.starts_with("error communicating") || text.starts_with("error connecting")).then_some(io)
+}
+
+/// One sentence: the server's message with the object it is about and its hint.
+pub fn describe(error: &Error) -> String {
+    let Some(db) = error.as_db_error() else {
+        return match (io_error(error), error.source()) {
+            (Some(io), _) => format!("the connection to the server was lost: {}", describe_io(io)),
+            (None, _) if error.is_closed() => "the server closed the connection".to_owned(),
+            (None, Some(source)) => format!("{error}: {source}"),
+            (None, None) => error.to_string(),
+        };
+    };
+    let mut text = message(db);
+    let objects = [
+        ("schema", db.schema()),
+        ("table", db.table()),
+        ("column", db.column()),
+        ("data type", db.datatype()),
+        ("constraint", db.constraint()),
+    ];
+    let named: Vec<String> = objects
+        .into_iter()
+        .filter_map(|(kind, name)| name.map(|name| (kind, format!("\"{name}\""))))
+        .filter(|(_, name)| !text.contains(name.as_str()))
+        .map(|(kind, name)| format!("{kind} {name}"))
+        .collect();
+    if !named.is_empty() {
+        text.push_str(&format!(" ({})", named.join(", ")));
+    }
+    if let Some(hint) = db.hint() {
+        text.push_str(&format!(" (hint: {hint})"));
+    }
+    text
+}
+
+/// The server's message. Those of class 22 (data exceptions) quote the value that was wrong: it is left out.
+fn message(db: &DbError) -> String {
+    if !db.code().code().starts_with("22") {
+        return db.message().to_owned();
+    }
+    let mut text = String::new();
+    for (index, piece) in db.message().split('"').enumerate() {
+        text.push_str(match index {
+            0 => piece,
+            odd if odd % 2 == 1 => "\"…\"",
+            _ => piece,
+        });
+    }
+    text
+}
+
+/// An I/O error without the "(os error 111)" that tells an operator nothing.
+pub(crate) fn describe_io(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset by the other side".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+        io::ErrorKind::TimedOut => "timed out".to_owned(),
+        _ => {
+            let text = error.to_string();
+            match text.find(" (os error") {
+                Some(end) => text[..end].to_lowercase(),
+                None => text,
+            }
+        }
+    }
+}
