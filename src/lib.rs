@@ -4,6 +4,14 @@
 //! each module owns.
 
 pub mod archive;
+pub mod backup;
+pub mod cli;
+pub mod connection;
+pub mod failure;
+pub mod folders;
+pub mod listing;
 pub mod postgres;
 pub mod progress;
+pub mod restore;
 pub mod row;
+pub mod selection;

@@ -1,3 +1,7 @@
 //! The `pgkeep` program: parse, run, exit code; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgkeep::cli::main()
+}

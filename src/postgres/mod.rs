@@ -1,5 +1,7 @@
 //! Everything that knows a Postgres server.
 
+pub mod catalog;
+pub mod catalog_query;
 pub mod connect;
 pub mod connect_error;
 pub mod conninfo;
@@ -8,9 +10,11 @@ pub mod dsn;
 pub mod error;
 mod interpret;
 pub mod passfile;
+pub mod quote;
 pub mod resolve;
 pub mod secret;
 pub mod service;
 pub mod session;
+pub mod settings;
 pub mod tls;
 mod tls_verify;

@@ -1,0 +1,219 @@
+//! One consistent snapshot, with every table in it held against DROP, TRUNCATE and ALTER.
+//!
+//! LOCK TABLE takes no snapshot of its own, so the tables are locked first and the snapshot is taken after: a rewrite
+//! or TRUNCATE that committed in between cannot make a table look empty (manual, 13.6). Which tables there are is
+//! read beforehand; if that has changed by the time of the snapshot, the whole is done again.
+
+use tokio_postgres::Client;
+
+use super::plan::Plan;
+use crate::failure::{Failure, FailureKind};
+use crate::postgres::catalog::{Catalog, Relation};
+use crate::postgres::error as pg;
+use crate::postgres::settings;
+use crate::progress::Events;
+use crate::selection::TableFilter;
+
+/// How often a changing set of tables is followed before the last resort of locking what is new after the snapshot.
+const ATTEMPTS: u32 = 5;
+/// Tables in one LOCK statement.
+const LOCK_BATCH: usize = 500;
+
+/// A held snapshot: the transaction on the leading connection stays open until the caller ends it.
+pub struct Snapshot {
+    /// The catalog under the snapshot, with the states of the planned tables' sequences.
+    pub catalog: Catalog,
+    /// What to dump.
+    pub plan: Plan,
+    /// What `SET TRANSACTION SNAPSHOT` takes.
+    pub id: String,
+}
+
+/// Opens a read-only transaction on `client`, locks what `filter` wants and takes the snapshot.
+///
+/// `version` is `server_version_num`. On failure the transaction is left for the caller to end.
+pub async fn take(client: &Client, version: u32, filter: &TableFilter, events: &Events) -> Result<Snapshot, Failure> {
+    let fixed = settings::statements(version);
+    let begin = format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}");
+    for attempt in 1..=ATTEMPTS {
+        client.batch_execute(&begin).await?;
+        let catalog = Catalog::read(client).await?;
+        client.batch_execute("ROLLBACK").await?;
+        check_filter(&catalog, filter)?;
+        let plan = Plan::new(&catalog, filter);
+        check_readable(&catalog, &plan)?;
+
+        client.batch_execute(&begin).await?;
+        let relations: Vec<&Relation> =
+            plan.parts.iter().filter_map(|p| catalog.relation(p.relation)).collect();
+        if let Err(error) = lock(client, &relations).await {
+            // 42P01 undefined_table, 3F000 invalid_schema_name: dropped since it was listed.
+            if matches!(pg::sqlstate(&error), Some("42P01" | "3F000")) && attempt < ATTEMPTS {
+                events.detail(format!("a table was dropped while it was being locked; trying again ({attempt})"));
+                client.batch_execute("ROLLBACK").await?;
+                continue;
+            }
+            return Err(Failure::from_server(&error).while_doing("locking the tables"));
+        }
+        let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
+        let mut now = Catalog::read(client).await?;
+        let plan_now = Plan::new(&now, filter);
+        let late: Vec<&Relation> = plan_now
+            .units
+            .iter()
+            .map(|u| u.relation)
+            .chain(plan_now.parts.iter().map(|p| p.relation))
+            .filter(|oid| !plan.parts.iter().any(|p| covers(&catalog, p.relation, *oid)))
+            .filter_map(|oid| now.relation(oid))
+            .collect();
+        if !late.is_empty() && attempt < ATTEMPTS {
+            events.detail(format!("tables were created while others were being locked; trying again ({attempt})"));
+            client.batch_execute("ROLLBACK").await?;
+            continue;
+        }
+        check_readable(&now, &plan_now)?;
+        if !late.is_empty() {
+            lock(client, &late).await?;
+            check_not_rewritten(client, &now, &late).await?;
+        }
+        read_sequence_states(client, &mut now, &plan_now, filter).await?;
+        return Ok(Snapshot { catalog: now, plan: plan_now, id });
+    }
+    Err(Failure::failed("tables are being created and dropped faster than they can be locked")
+        .state("nothing was written")
+        .next("run the backup again at a quieter time, or leave the changing tables out with --exclude"))
+}
+
+/// Reads the states of the sequences that belong to the planned tables: all of them, when nothing was left out.
+pub async fn read_sequence_states(
+    client: &Client,
+    catalog: &mut Catalog,
+    plan: &Plan,
+    filter: &TableFilter,
+) -> Result<(), Failure> {
+    let parts: Vec<u32> = plan.parts.iter().map(|p| p.relation).collect();
+    let all = filter.is_all();
+    let used = |tables: &[u32]| tables.iter().any(|t| parts.iter().any(|p| covers(catalog, *p, *t)));
+    let wanted: Vec<u32> = catalog.sequences.iter().filter(|s| all || used(&s.used_by)).map(|s| s.oid).collect();
+    let refused: Vec<String> = catalog
+        .sequences
+        .iter()
+        .filter(|s| wanted.contains(&s.oid) && !s.may_select)
+        .map(|s| s.shown())
+        .collect();
+    if !refused.is_empty() {
+        return Err(Failure::new(
+            FailureKind::Access,
+            format!("role {} lacks SELECT on the sequences {}", catalog.server.role, refused.join(", ")),
+        )
+        .next(format!("GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {};", catalog.server.role)));
+    }
+    catalog.read_sequences(client, |s| wanted.contains(&s.oid)).await?;
+    Ok(())
+}
+
+/// Whether `oid` is `part` or a partition below it.
+fn covers(catalog: &Catalog, part: u32, oid: u32) -> bool {
+    let mut at = Some(oid);
+    while let Some(current) = at {
+        if current == part {
+            return true;
+        }
+        at = catalog.relation(current).and_then(|r| r.partition_of);
+    }
+    false
+}
+
+/// Refuses patterns that mean nothing: a typing error must not make an empty backup.
+pub fn check_filter(catalog: &Catalog, filter: &TableFilter) -> Result<(), Failure> {
+    let unmatched = filter.unmatched(catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())));
+    if unmatched.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "no table of database {} matches {}",
+        catalog.server.database,
+        unmatched.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(", ")
+    ))
+    .state("nothing was written")
+    .next("a bare name means schema public; write schema.table for others, and mind capitals"))
+}
+
+/// Refuses, naming all of them at once, tables that the role cannot read whole.
+pub fn check_readable(catalog: &Catalog, plan: &Plan) -> Result<(), Failure> {
+    let mut missing = Vec::new();
+    let mut hidden = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    let read = plan.parts.iter().map(|p| p.relation).chain(plan.units.iter().map(|u| u.relation));
+    for relation in read.filter(|oid| seen.insert(*oid)).filter_map(|oid| catalog.relation(oid)) {
+        let lacks = relation.lacks(&["USAGE", "SELECT"]);
+        if !lacks.is_empty() {
+            missing.push(format!("{} ({})", relation.shown(), describe_lack(&lacks)));
+        }
+        if relation.row_security_active {
+            hidden.push(relation);
+        }
+    }
+    let role = &catalog.server.role;
+    if !missing.is_empty() {
+        return Err(Failure::new(
+            FailureKind::Access,
+            format!("role {role} may not read {}", missing.join(", ")),
+        )
+        .state("nothing was written")
+        .next(format!(
+            "GRANT USAGE ON SCHEMA … and GRANT SELECT ON ALL TABLES IN SCHEMA … TO {role}; or leave tables out with --exclude"
+        )));
+    }
+    if !hidden.is_empty() {
+        return Err(row_security_failure(role, &hidden));
+    }
+    Ok(())
+}
+
+/// The failure for tables whose policies would hide rows from the role.
+pub fn row_security_failure(role: &str, hidden: &[&Relation]) -> Failure {
+    let names: Vec<String> = hidden
+        .iter()
+        .map(|r| format!("{} (owner {}{})", r.shown(), r.owner, if r.row_security_forced { ", FORCE" } else { "" }))
+        .collect();
+    Failure::new(
+        FailureKind::Access,
+        format!("row-level security would hide rows from role {role} in {}", names.join(", ")),
+    )
+    .state("nothing was written")
+    .next(format!(
+        "connect as a role with BYPASSRLS (ALTER ROLE {role} BYPASSRLS, by a superuser) or as the tables' owner where policies are not FORCEd; or leave the tables out with --exclude"
+    ))
+}
+
+fn describe_lack(lacks: &[&str]) -> String {
+    lacks
+        .iter()
+        .map(|p| if *p == "USAGE" { "no USAGE on its schema".to_owned() } else { format!("no {p}") })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+async fn lock(client: &Client, relations: &[&Relation]) -> Result<(), tokio_postgres::Error> {
+    for batch in relations.chunks(LOCK_BATCH) {
+        let names: Vec<String> = batch.iter().map(|r| r.from_item()).collect();
+        client.batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))).await?;
+    }
+    Ok(())
+}
+
+/// Fails if a table that could only be locked after the snapshot has other storage than the snapshot knows.
+async fn check_not_rewritten(client: &Client, seen: &Catalog, late: &[&Relation]) -> Result<(), Failure> {
+    let now = Catalog::read(client).await?;
+    for relation in late {
+        let current = now.relation(relation.oid).and_then(|r| r.current_filenode);
+        let known = seen.relation(relation.oid).map(|r| r.filenode);
+        if relation.filenode != 0 && current != known {
+            return Err(Failure::failed(format!("table {} was rewritten while it was being locked", relation.shown()))
+                .state("nothing was written")
+                .next("run the backup again"));
+        }
+    }
+    Ok(())
+}

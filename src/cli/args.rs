@@ -1,0 +1,123 @@
+//! The command line as clap sees it. Values are turned into the engines' options by each subcommand's file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{backup, completions, list, restore, rollback, show, validate};
+
+/// Backs up and restores Postgres and Supabase databases; every restore can be undone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgkeep",
+    version,
+    about,
+    after_help = "\
+Examples:
+  pgkeep backup -d postgres://app@db.example/shop
+  pgkeep restore --safe --file shop_backup_20251128_074723
+  pgkeep rollback latest
+  pgkeep show shop_backup_20251128_074723 bookings | jq .
+
+Connection, first that is given: -d, PGKEEP_DATABASE_URL, database_url in pgkeep.toml, DATABASE_URL, then libpq's
+own (PGHOST…, PGSERVICE, ~/.pgpass). Every flag can also be given as PGKEEP_… or as a key in pgkeep.toml.
+
+Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial (--keep-going);
+4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; 130 interrupted."
+)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Database to work on: a postgres:// URL or key=value pairs; better without a password (use ~/.pgpass)
+    #[arg(short = 'd', long, value_name = "URL", global = true, env = "PGKEEP_DATABASE_URL", hide_env_values = true, hide_default_value = true)]
+    pub database_url: Option<String>,
+    /// File that holds the password
+    #[arg(long, value_name = "FILE", global = true, env = "PGKEEP_PASSWORD_FILE", conflicts_with = "password_command")]
+    pub password_file: Option<PathBuf>,
+    /// Command that prints the password
+    #[arg(long, value_name = "COMMAND", global = true, env = "PGKEEP_PASSWORD_COMMAND", hide_env_values = true, hide_default_value = true)]
+    pub password_command: Option<String>,
+    /// How often a connection is tried when the server is not reachable or not ready
+    #[arg(long, value_name = "N", global = true, env = "PGKEEP_CONNECT_ATTEMPTS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub connect_attempts: u32,
+    /// Folder that holds backups/, safety_backups/, summaries/ and logs/
+    #[arg(long, value_name = "DIR", global = true, env = "PGKEEP_DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Configuration file [default: pgkeep.toml in the current folder, if there]
+    #[arg(long, value_name = "FILE", global = true, env = "PGKEEP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object on standard output; everything else goes to standard error
+    #[arg(long, global = true, env = "PGKEEP_JSON")]
+    pub json: bool,
+    /// Print nothing but errors and the result
+    #[arg(short, long, global = true, env = "PGKEEP_QUIET", conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print details
+    #[arg(short, long, global = true, env = "PGKEEP_VERBOSE")]
+    pub verbose: bool,
+    /// Show no progress
+    #[arg(long, global = true, env = "PGKEEP_NO_PROGRESS")]
+    pub no_progress: bool,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", global = true, env = "PGKEEP_COLOR", default_value = "auto")]
+    pub color: ColorWhen,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Back up a database to an archive
+    Backup(backup::BackupArgs),
+    /// Restore an archive into a database; undone by itself on failure
+    Restore(restore::RestoreArgs),
+    /// Put a database back exactly as a safety backup saw it
+    Rollback(rollback::RollbackArgs),
+    /// List the safety backups
+    ListSafety(list::ListArgs),
+    /// List the backups
+    List(list::ListArgs),
+    /// Prove an archive whole
+    Validate(validate::ValidateArgs),
+    /// Show what is in an archive, or the rows of one of its tables as JSON objects
+    Show(show::ShowArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    Man(completions::ManArgs),
+}
+
+/// Connections to use: as many as there are cores, at most 8, where nothing is said.
+pub fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(8)
+}
+
+/// Parses the likes of `10s`, `500ms` and `5min`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|e| format!("{e}; write it like 10s, 500ms or 5min"))?;
+    // The server takes milliseconds as a 32-bit integer, and 0 as "for ever".
+    if duration.as_millis() == 0 || duration.as_millis() > i32::MAX as u128 {
+        return Err("must be between 1ms and 24days".to_owned());
+    }
+    Ok(duration)
+}

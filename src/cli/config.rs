@@ -1,0 +1,211 @@
+//! Flags, environment and `pgkeep.toml` in one: a key of the file becomes the default of the flag of that name, so
+//! that clap's own precedence (flag, then environment, then default) is the contract's.
+//!
+//! Keys are the flags' long names with `_` for `-`. A key at the top goes for every command that has the flag, one in
+//! a table of a command's name (`[restore]`) for that command alone.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Command};
+use toml::{Table, Value};
+
+/// Keys whose name is not the flag's: a list reads better in the plural.
+const ALIASES: [(&str, &str); 2] = [("critical_tables", "critical"), ("tables", "table")];
+
+/// A configuration file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML. The text around the place is left out: it may hold a password.
+    #[error("configuration file {path}, byte {place}: not valid TOML: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Byte offset.
+        place: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key means nothing.
+    #[error("configuration file {path}: there is no setting {key:?}")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its table.
+        key: String,
+    },
+    /// A key's value is of another type than its flag.
+    #[error("configuration file {path}: {key:?} must be {expected}")]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+/// Reads the file: the one named, or `pgkeep.toml` in the current folder if it is there.
+pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>, ConfigError> {
+    let path = named.unwrap_or(Path::new("pgkeep.toml")).to_path_buf();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
+        Err(source) => return Err(ConfigError::Read { path, source }),
+    };
+    match text.parse::<Table>() {
+        Ok(table) => Ok(Some((path, table))),
+        Err(error) => Err(ConfigError::Syntax {
+            path,
+            place: error.span().map_or(0, |s| s.start),
+            message: error.message().to_owned(),
+        }),
+    }
+}
+
+/// Makes the file's values the defaults of `command`'s flags.
+pub fn apply(mut command: Command, path: &Path, table: &Table) -> Result<Command, ConfigError> {
+    let unknown = |key: &str| ConfigError::UnknownKey { path: path.to_path_buf(), key: key.to_owned() };
+    for (key, value) in table {
+        let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        let mut used = false;
+        if let Value::Table(section) = value {
+            let name = names.iter().find(|n| n.replace('-', "_") == *key).ok_or_else(|| unknown(key))?;
+            for (inner, value) in section {
+                let full = format!("{key}.{inner}");
+                if !has(&command, name, inner) {
+                    return Err(unknown(&full));
+                }
+                let value = strings(path, &full, value)?;
+                command = command.mut_subcommand(name, |c| set(c, inner, &value));
+            }
+            continue;
+        }
+        let value = strings(path, key, value)?;
+        if flag(&command, key).is_some() {
+            command = set(command, key, &value);
+            used = true;
+        }
+        for name in names {
+            if has(&command, &name, key) {
+                command = command.mut_subcommand(&name, |c| set(c, key, &value));
+                used = true;
+            }
+        }
+        if !used {
+            return Err(unknown(key));
+        }
+    }
+    Ok(command)
+}
+
+fn has(command: &Command, subcommand: &str, key: &str) -> bool {
+    command.find_subcommand(subcommand).is_some_and(|c| flag(c, key).is_some())
+}
+
+/// The id of the flag that `key` means.
+fn flag(command: &Command, key: &str) -> Option<String> {
+    let key = ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| name);
+    command
+        .get_arguments()
+        .find(|a| a.get_long().is_some_and(|l| l.replace('-', "_") == key) && key != "config")
+        .map(|a| a.get_id().to_string())
+}
+
+fn set(command: Command, key: &str, values: &[String]) -> Command {
+    let Some(id) = flag(&command, key) else { return command };
+    command.mut_arg(id, |arg| {
+        // A list joined by commas is what flags with a delimiter take; others are given value by value.
+        let values: Vec<String> = values.to_vec();
+        match arg.get_action() {
+            ArgAction::Append => arg.default_values(values),
+            _ => arg.default_value(values.join(",")),
+        }
+    })
+}
+
+fn strings(path: &Path, key: &str, value: &Value) -> Result<Vec<String>, ConfigError> {
+    let plain = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    };
+    let bad = || ConfigError::BadValue {
+        path: path.to_path_buf(),
+        key: key.to_owned(),
+        expected: "a text, a number, true or false, or a list of texts",
+    };
+    match value {
+        Value::Array(list) => list.iter().map(|v| plain(v).ok_or_else(bad)).collect(),
+        single => Ok(vec![plain(single).ok_or_else(bad)?]),
+    }
+}
+
+/// Makes on/off flags take `1`, `yes`, `on` and their opposites from the environment and the file.
+pub fn relax_switches(command: Command) -> Command {
+    let relax = |arg: clap::Arg| match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(clap::builder::BoolishValueParser::new()),
+        _ => arg,
+    };
+    command.mut_args(relax).mut_subcommands(move |c| c.mut_args(relax))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::{CommandFactory, FromArgMatches};
+
+    use super::*;
+    use crate::cli::args::{Cli, Command as Sub};
+
+    fn parse(toml: &str, args: &[&str]) -> Result<Cli, String> {
+        let table = toml.parse::<Table>().unwrap();
+        let command = apply(relax_switches(Cli::command()), Path::new("pgkeep.toml"), &table).map_err(|e| e.to_string())?;
+        let matches = command.try_get_matches_from(args).map_err(|e| e.to_string())?;
+        Cli::from_arg_matches(&matches).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_a_section_goes_for_its_command_alone() {
+        let toml = "dir = '/a'\njobs = 3\n[restore]\nsafe = true\nlock_timeout = '1min'\n";
+        let cli = parse(toml, &["pgkeep", "restore", "--file", "f", "--jobs", "1"]).unwrap();
+        let Sub::Restore(args) = cli.command else { unreachable!() };
+        assert_eq!(cli.global.dir, Path::new("/a"));
+        assert!(args.safe);
+        assert_eq!((args.shared.jobs, args.shared.lock_timeout.as_secs()), (Some(1), 60));
+        let cli = parse(toml, &["pgkeep", "backup", "--dir", "/b"]).unwrap();
+        let Sub::Backup(args) = cli.command else { unreachable!() };
+        assert_eq!((cli.global.dir.as_path(), args.jobs), (Path::new("/b"), Some(3)));
+    }
+
+    #[test]
+    fn critical_tables_are_a_list() {
+        let cli = parse("critical_tables = ['users', 'bookings']", &["pgkeep", "validate", "f"]).unwrap();
+        let Sub::Validate(args) = cli.command else { unreachable!() };
+        assert_eq!(args.critical, ["users", "bookings"]);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named() {
+        assert!(parse("job = 3", &["pgkeep", "list"]).unwrap_err().contains("\"job\""));
+        assert!(parse("[restore]\nsave = true", &["pgkeep", "list"]).unwrap_err().contains("\"restore.save\""));
+    }
+
+    #[test]
+    fn a_password_in_the_file_is_not_in_the_help() {
+        let table = "database_url = 'postgres://u:s3cret@h/d'".parse::<Table>().unwrap();
+        let command = apply(Cli::command(), Path::new("pgkeep.toml"), &table).unwrap();
+        assert!(!command.clone().render_long_help().to_string().contains("s3cret"));
+        let mut backup = command.find_subcommand("backup").unwrap().clone();
+        assert!(!backup.render_long_help().to_string().contains("s3cret"));
+    }
+}

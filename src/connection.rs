@@ -1,0 +1,65 @@
+//! Connections as the engines ask for them: one that leads, and as many workers as the server grants.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{Failure, FailureKind};
+use crate::postgres::connect::{self, ConnectError, RetryPolicy, Session};
+use crate::postgres::conninfo::ConnInfo;
+use crate::progress::Events;
+
+/// How to reach one database.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    /// The database.
+    pub info: ConnInfo,
+    /// How often a transient failure is tried again.
+    pub retry: RetryPolicy,
+}
+
+impl Connector {
+    /// Connects, trying transient failures again.
+    pub async fn connect(&self, events: &Events) -> Result<Session, ConnectError> {
+        let notify = |notice: connect::RetryNotice| {
+            events.info(format!(
+                "{}; trying again in {:.1} s ({} of {})",
+                notice.reason,
+                notice.delay.as_secs_f64(),
+                notice.attempt,
+                notice.of
+            ));
+        };
+        connect::connect(&self.info, &self.retry, &notify).await
+    }
+
+    /// Up to `count` more connections; fewer, with a word about it, where the server grants no more.
+    pub async fn workers(&self, count: usize, events: &Events) -> Vec<Session> {
+        let once = RetryPolicy { attempts: 1, ..self.retry.clone() };
+        let mut workers = Vec::new();
+        for _ in 0..count {
+            match connect::connect(&self.info, &once, &|_| {}).await {
+                Ok(session) => workers.push(session),
+                Err(error) => {
+                    events.warn(format!("going on with {} connections: {error}", workers.len() + 1));
+                    break;
+                }
+            }
+        }
+        workers
+    }
+}
+
+/// Connects the leading session; the wait ends when `cancel` is set.
+pub async fn lead(connector: &Connector, events: &Events, cancel: &CancellationToken) -> Result<Session, Failure> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Failure::interrupted()),
+        session = connector.connect(events) => session.map_err(|error| {
+            let failure = Failure::new(FailureKind::Access, error.to_string());
+            let failure = match error.hint() {
+                Some(hint) => failure.next(hint),
+                None => failure,
+            };
+            failure.state("nothing was read or written")
+        }),
+    }
+}

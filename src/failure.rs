@@ -1,0 +1,140 @@
+//! How an engine says that it failed: what happened, what state things are in, what to do next, and which of the
+//! exit codes of the contract that is.
+
+use std::fmt;
+
+use crate::archive::error::ArchiveError;
+use crate::postgres::connect::ConnectError;
+use crate::postgres::error as pg;
+
+/// The classes of failure that a caller, a script or a person must tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The work failed; the target is unchanged or was put back.
+    Failed,
+    /// Wrong usage or configuration.
+    Usage,
+    /// An archive is invalid or corrupt.
+    Archive,
+    /// No connection, or not permitted.
+    Access,
+    /// The work failed, and the target could not be put back, or nobody knows whether it was.
+    NotPutBack,
+    /// Interrupted by Ctrl-C or SIGTERM, and undone.
+    Interrupted,
+}
+
+impl FailureKind {
+    /// The process exit code of the contract.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            FailureKind::Failed => 1,
+            FailureKind::Usage => 2,
+            FailureKind::Archive => 4,
+            FailureKind::Access => 5,
+            FailureKind::NotPutBack => 6,
+            FailureKind::Interrupted => 130,
+        }
+    }
+}
+
+/// A failure as a person needs it. Holds no row value and no secret.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The class.
+    pub kind: FailureKind,
+    /// What happened, a sentence.
+    pub what: String,
+    /// What state the database and the files are in; empty: nothing to say.
+    pub state: String,
+    /// What to do next; empty: nothing to say.
+    pub next: String,
+    /// Whether the server asks to try the whole transaction again (serialization failure, deadlock).
+    pub transient: bool,
+}
+
+impl Failure {
+    /// A failure of this class.
+    pub fn new(kind: FailureKind, what: impl Into<String>) -> Failure {
+        Failure { kind, what: what.into(), state: String::new(), next: String::new(), transient: false }
+    }
+
+    /// Wrong usage.
+    pub fn usage(what: impl Into<String>) -> Failure {
+        Failure::new(FailureKind::Usage, what)
+    }
+
+    /// Plain failure.
+    pub fn failed(what: impl Into<String>) -> Failure {
+        Failure::new(FailureKind::Failed, what)
+    }
+
+    /// Interrupted by a signal.
+    pub fn interrupted() -> Failure {
+        Failure::new(FailureKind::Interrupted, "interrupted")
+    }
+
+    /// Adds what state things are in, where nothing deeper has said so.
+    pub fn state(mut self, text: impl Into<String>) -> Failure {
+        if self.state.is_empty() {
+            self.state = text.into();
+        }
+        self
+    }
+
+    /// Adds what to do next, where nothing deeper has said so.
+    pub fn next(mut self, text: impl Into<String>) -> Failure {
+        if self.next.is_empty() {
+            self.next = text.into();
+        }
+        self
+    }
+
+    /// Puts `what was being done` before what happened.
+    pub fn while_doing(mut self, doing: impl fmt::Display) -> Failure {
+        self.what = format!("{doing}: {}", self.what);
+        self
+    }
+
+    /// A server's error, classed by its SQLSTATE.
+    pub fn from_server(error: &tokio_postgres::Error) -> Failure {
+        // 42501 insufficient_privilege (manual, appendix A).
+        let kind = match pg::sqlstate(error) {
+            Some("42501") => FailureKind::Access,
+            _ => FailureKind::Failed,
+        };
+        let mut failure = Failure::new(kind, pg::describe(error));
+        failure.transient = pg::is_serialization_failure(error);
+        if pg::is_disk_full(error) {
+            return failure.next("free disk space on the database server, then run the same command again");
+        }
+        failure
+    }
+
+    /// An operating-system error about a path.
+    pub fn from_io(doing: impl fmt::Display, error: &std::io::Error) -> Failure {
+        let failure = Failure::failed(format!("{doing}: {error}"));
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => failure
+                .next("free disk space on this machine or choose another folder with --dir or --out, then run again"),
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                failure.next("choose a folder that you may write to with --dir or --out")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Failure {
+        Failure::from_server(&error)
+    }
+}

@@ -1,0 +1,40 @@
+//! Settings that make a session print and read values in one known way, whatever the role, database or server
+//! defaults are. All are transaction-local, so a pooled connection is left as it was found.
+
+/// Statements that fix every setting on which value output, row visibility or a time-out depends.
+///
+/// `version` is `server_version_num`. To be run inside a transaction.
+pub fn statements(version: u32) -> String {
+    let mut sql = String::with_capacity(1024);
+    for (name, value) in [
+        // Names print qualified, and no object of the user's can stand in for a built-in one (CVE-2018-1058).
+        ("search_path", "''"),
+        // One text for one value: manual, 20.11.2 and 9.
+        ("datestyle", "'ISO, YMD'"),
+        ("intervalstyle", "postgres"),
+        ("timezone", "'UTC'"),
+        ("extra_float_digits", "3"),
+        ("bytea_output", "hex"),
+        ("lc_monetary", "'C'"),
+        ("xmloption", "content"),
+        ("quote_all_identifiers", "off"),
+        ("standard_conforming_strings", "on"),
+        ("array_nulls", "on"),
+        // Rows that a policy would hide are an error, never silently missing.
+        ("row_security", "off"),
+        // Chunks of a page range hold the rows in page order.
+        ("synchronize_seqscans", "off"),
+        // Long work is the rule here; the operator's Ctrl-C is the time-out.
+        ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        // Compiling a COPY costs more than it saves.
+        ("jit", "off"),
+    ] {
+        sql.push_str(&format!("SET LOCAL {name} = {value};"));
+    }
+    if version >= 170_000 {
+        sql.push_str("SET LOCAL transaction_timeout = 0;");
+    }
+    sql
+}

@@ -1,0 +1,353 @@
+//! One try at the restoring transaction, from BEGIN to the moment before COMMIT.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::log::{LogFile, RestoreLog, TableFailure, TableOutcome};
+use super::merge::{self, Difference};
+use super::plan::{RestorePlan, TablePlan};
+use super::triggers::{self, Held};
+use super::{RestoreOptions, lock, safety, sequences, stage, verify};
+use crate::archive::reader::Archive;
+use crate::connection::Connector;
+use crate::failure::{Failure, FailureKind};
+use crate::folders::Folders;
+use crate::postgres::catalog::Catalog;
+use crate::postgres::connect::Session;
+use crate::postgres::settings;
+use crate::progress::{Event, Events, Phase};
+
+/// What a try works with.
+pub struct Attempt<'a> {
+    /// The restore's connection.
+    pub session: &'a Session,
+    /// For more connections.
+    pub connector: &'a Connector,
+    /// Where the safety backup goes.
+    pub folders: &'a Folders,
+    /// The archive, proven whole.
+    pub archive: &'a Arc<Archive>,
+    /// What is asked for.
+    pub options: &'a RestoreOptions,
+    /// Listener.
+    pub events: &'a Events,
+    /// Stops the work.
+    pub cancel: &'a CancellationToken,
+    /// The log's file; none in a dry run.
+    pub file: Option<&'a LogFile>,
+}
+
+/// A table whose archived rows are staged and compared.
+struct Staged {
+    table: TablePlan,
+    difference: Difference,
+    rows: u64,
+    seconds: f64,
+}
+
+impl Attempt<'_> {
+    /// Does everything but the commit. What was done stands in `log`; what must be put back by hand if the commit
+    /// fails, in `applied`.
+    pub async fn run(&self, log: &mut RestoreLog, applied: &mut sequences::Applied) -> Result<(), Failure> {
+        let client = &self.session.client;
+        let version = self.session.server_version_num;
+        client
+            .batch_execute(&format!(
+                "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; {}
+                 SET LOCAL lock_timeout = '{}ms';",
+                settings::statements(version),
+                self.options.lock_timeout.as_millis()
+            ))
+            .await?;
+        let replica_role = triggers::set_replica_role(client).await?;
+
+        let catalog = Catalog::read(client).await?;
+        let plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter)?;
+        if !self.options.dry_run {
+            lock::take(client, self.connector, &catalog, &plan, self.events).await?;
+        }
+        // What was read before the locks may have changed while waiting for them.
+        let catalog = Catalog::read(client).await?;
+        let plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter)?;
+        self.check(&catalog, &plan, log)?;
+
+        if self.options.safe && !self.options.dry_run {
+            let path = safety::Safety {
+                session: self.session,
+                connector: self.connector,
+                folders: self.folders,
+                catalog: catalog.clone(),
+                plan: &plan,
+                filter: &self.options.filter,
+                restore_log: self.file.map(LogFile::name).unwrap_or_default(),
+                backup_file: log.backup_file.clone(),
+                jobs: self.options.jobs,
+                events: self.events,
+                cancel: self.cancel,
+            }
+            .take()
+            .await
+            .map_err(|f| f.while_doing("taking the safety backup"))?;
+            log.safety_backup_file = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            self.save(log)?;
+        }
+        log.before_counts = verify::counts(client, &plan.tables).await?;
+        self.save(log)?;
+
+        let staged = self.stage_all(&plan, log).await?;
+        self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
+        let merged = self.merge_all(&catalog, &plan, staged, replica_role, log).await;
+        self.events.emit(Event::Finished { phase: Phase::Merge });
+        merged?;
+        let done: Vec<_> =
+            plan.sequences.iter().filter(|s| !self.only_failed_use(s, &plan, log)).cloned().collect();
+        if !self.options.dry_run {
+            sequences::apply(client, &done, self.options.mode, applied).await?;
+        }
+        log.sequences_set = applied.set.iter().cloned().collect();
+        log.verified = true;
+        log.sum();
+        Ok(())
+    }
+
+    /// Whether every restored table that uses the sequence has failed: then the sequence stays, too.
+    fn only_failed_use(
+        &self,
+        sequence: &super::plan::SequencePlan,
+        plan: &RestorePlan,
+        log: &RestoreLog,
+    ) -> bool {
+        let users: Vec<&str> = plan
+            .tables
+            .iter()
+            .filter(|t| sequence.archived.used_by.contains(&t.index))
+            .map(|t| t.shown.as_str())
+            .collect();
+        !users.is_empty() && users.iter().all(|u| log.tables_failed.iter().any(|f| f.table == *u))
+    }
+
+    fn check(&self, catalog: &Catalog, plan: &RestorePlan, log: &mut RestoreLog) -> Result<(), Failure> {
+        plan.check_permitted(catalog)?;
+        log.tables_failed.clear();
+        if !plan.misfits.is_empty() {
+            if !self.options.keep_going {
+                return Err(plan.misfit_failure());
+            }
+            for (table, error) in &plan.misfits {
+                log.tables_failed.push(TableFailure { table: table.clone(), error: error.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    async fn stage_all(&self, plan: &RestorePlan, log: &mut RestoreLog) -> Result<Vec<Staged>, Failure> {
+        let client = &self.session.client;
+        let total = plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
+        self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
+        let mut staged = Vec::new();
+        for table in &plan.tables {
+            let started = Instant::now();
+            client.batch_execute("SAVEPOINT pgkeep_stage").await?;
+            let loaded = async {
+                let rows = stage::fill(client, self.archive, table, self.events).await?;
+                Ok((rows, merge::compare(client, table, self.options.mode).await?))
+            };
+            match loaded.await {
+                Ok((rows, difference)) => {
+                    client.batch_execute("RELEASE SAVEPOINT pgkeep_stage").await?;
+                    let seconds = started.elapsed().as_secs_f64();
+                    staged.push(Staged { table: table.clone(), difference, rows, seconds });
+                }
+                Err(failure) if self.goes_on_after(&failure) => {
+                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
+                    self.fail_table(log, &table.shown, &failure.what);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        self.events.emit(Event::Finished { phase: Phase::Load });
+        Ok(staged)
+    }
+
+    /// Whether a table's failure may be left behind: not a lost connection, not an interruption.
+    fn goes_on_after(&self, failure: &Failure) -> bool {
+        self.options.keep_going
+            && matches!(failure.kind, FailureKind::Failed | FailureKind::Access)
+            && !self.session.client.is_closed()
+            && !self.cancel.is_cancelled()
+    }
+
+    fn fail_table(&self, log: &mut RestoreLog, table: &str, error: &str) {
+        self.events.warn(format!("table {table} is left as it was: {error}"));
+        log.tables_failed.push(TableFailure { table: table.to_owned(), error: error.to_owned() });
+    }
+
+    /// Merges and verifies, leaving out one failing table after the other where that is wanted.
+    async fn merge_all(
+        &self,
+        catalog: &Catalog,
+        plan: &RestorePlan,
+        mut staged: Vec<Staged>,
+        replica_role: bool,
+        log: &mut RestoreLog,
+    ) -> Result<(), Failure> {
+        let client = &self.session.client;
+        // Functions of the user's in checks, indexes and generated columns find what they find in the application.
+        client.batch_execute("SET LOCAL search_path TO DEFAULT").await?;
+        loop {
+            client.batch_execute("SAVEPOINT pgkeep_merge").await?;
+            match self.merge_once(catalog, plan, &mut staged, replica_role, log).await? {
+                None => {
+                    client.batch_execute("RELEASE SAVEPOINT pgkeep_merge").await?;
+                    return Ok(());
+                }
+                Some((table, failure)) => {
+                    if !self.goes_on_after(&failure) {
+                        return Err(failure);
+                    }
+                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_merge; RELEASE SAVEPOINT pgkeep_merge").await?;
+                    self.fail_table(log, &table, &failure.what);
+                    staged.retain(|s| s.table.shown != table);
+                }
+            }
+        }
+    }
+
+    /// One pass over the tables. Returns the table that has to be left out, with the reason.
+    async fn merge_once(
+        &self,
+        catalog: &Catalog,
+        plan: &RestorePlan,
+        staged: &mut [Staged],
+        replica_role: bool,
+        log: &mut RestoreLog,
+    ) -> Result<Option<(String, Failure)>, Failure> {
+        let client = &self.session.client;
+        let written = RestorePlan {
+            tables: staged.iter().filter(|s| !s.difference.is_none()).map(|s| s.table.clone()).collect(),
+            ..RestorePlan::default()
+        };
+        let mut held: Option<Held> = None;
+        if !written.tables.is_empty() {
+            held = Some(triggers::hold(client, catalog, &written, replica_role).await?);
+        }
+        log.triggers_held_by = held.as_ref().map(|h| h.way.describe().to_owned());
+        for at in staged.iter_mut().filter(|s| !s.difference.is_none()) {
+            let started = Instant::now();
+            client.batch_execute("SAVEPOINT pgkeep_table").await?;
+            if let Err(error) = merge::apply(client, &at.table).await {
+                return Ok(Some((at.table.shown.clone(), self.explain(&at.table, error).await?)));
+            }
+            client.batch_execute("RELEASE SAVEPOINT pgkeep_table").await?;
+            at.seconds += started.elapsed().as_secs_f64();
+            self.events.emit(Event::Advanced {
+                phase: Phase::Merge,
+                table: Arc::from(at.table.shown.as_str()),
+                rows: at.difference.archived_only + at.difference.different + at.difference.live_only,
+                bytes: 0,
+            });
+        }
+        self.events.emit(Event::Started { phase: Phase::Verify, total_bytes: 0 });
+        let tables: Vec<TablePlan> = staged.iter().map(|s| s.table.clone()).collect();
+        let mut after = log.before_counts.clone();
+        after.extend(verify::counts(client, &tables).await?);
+        for at in staged.iter() {
+            let shown = &at.table.shown;
+            let (before, now) = (count(&log.before_counts, shown), count(&after, shown));
+            // A dry run holds no locks, so others may have written since the rows were counted.
+            if !self.options.dry_run {
+                verify::table(client, &at.table, self.options.mode, before, now, at.difference).await?;
+            }
+        }
+        let violations = verify::constraints(client, catalog, &written, replica_role).await?;
+        for violation in &violations {
+            // What a safety backup holds was so before; putting it back exactly is the promise of a rollback.
+            let scope = plan.closure(catalog);
+            if self.options.rollback && scope.contains(&violation.table) && scope.contains(&violation.other) {
+                self.events.warn(violation.what.clone());
+                log.warnings.push(violation.what.clone());
+                continue;
+            }
+            let failure = Failure::failed(violation.what.clone())
+                .next("restore the tables that the rows refer to as well, or leave these out; --keep-going restores the rest");
+            return Ok(Some((self.culprit(catalog, staged, violation), failure)));
+        }
+        if let Some(held) = held {
+            held.release(client, catalog).await?;
+        }
+        self.events.emit(Event::Finished { phase: Phase::Verify });
+        log.after_counts = after;
+        log.tables_restored = staged.iter().map(|s| (s.table.shown.clone(), outcome(s))).collect();
+        Ok(None)
+    }
+
+    /// The table to leave out for a violation: the referring one where it is being restored, else the other.
+    fn culprit(&self, catalog: &Catalog, staged: &[Staged], violation: &verify::Violation) -> String {
+        let of = |oid: u32| {
+            staged.iter().filter(|s| !s.difference.is_none()).find(|s| {
+                let mut at = Some(oid);
+                while let Some(current) = at {
+                    if current == s.table.relation {
+                        return true;
+                    }
+                    at = catalog.relation(current).and_then(|r| r.partition_of);
+                }
+                false
+            })
+        };
+        of(violation.table)
+            .or_else(|| of(violation.other))
+            .or(staged.iter().find(|s| !s.difference.is_none()))
+            .map(|s| s.table.shown.clone())
+            .unwrap_or_default()
+    }
+
+    /// Says which row the server refused and why.
+    async fn explain(&self, table: &TablePlan, error: tokio_postgres::Error) -> Result<Failure, Failure> {
+        let mut failure = Failure::from_server(&error);
+        let constraint = error.as_db_error().and_then(|e| e.constraint()).map(str::to_owned);
+        let mut row = None;
+        // Class 23: an integrity constraint; 22: a value that an expression refuses; P0: raised by a function.
+        let about_a_row = crate::postgres::error::sqlstate(&error)
+            .is_some_and(|code| ["23", "22", "P0"].iter().any(|class| code.starts_with(class)));
+        if about_a_row && !self.session.client.is_closed() {
+            self.session.client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_table").await?;
+            row = merge::find_refused(&self.session.client, table).await?;
+        }
+        let row = row.map(|r| format!("the archived row ({r}) ")).unwrap_or_else(|| "an archived row ".to_owned());
+        failure.what = match (about_a_row, constraint) {
+            (true, Some(name)) => format!("table {}: {row}violates constraint {name}: {}", table.shown, failure.what),
+            (true, None) => format!("table {}: {row}is refused: {}", table.shown, failure.what),
+            (false, _) => format!("table {}: {}", table.shown, failure.what),
+        };
+        if about_a_row {
+            failure = failure.next(
+                "a row of the target stands in the way: use --mode exact to replace what is there, remove that row, or use --keep-going to restore the other tables",
+            );
+        }
+        Ok(failure)
+    }
+
+    fn save(&self, log: &RestoreLog) -> Result<(), Failure> {
+        self.file.map_or(Ok(()), |file| file.write(log))
+    }
+}
+
+fn count(counts: &BTreeMap<String, u64>, table: &str) -> u64 {
+    counts.get(table).copied().unwrap_or(0)
+}
+
+fn outcome(staged: &Staged) -> TableOutcome {
+    let Difference { archived_only, different, live_only } = staged.difference;
+    TableOutcome {
+        inserted: archived_only,
+        updated: different,
+        unchanged: staged.rows.saturating_sub(archived_only + different),
+        deleted: live_only,
+        errors: 0,
+        seconds: (staged.seconds * 1000.0).round() / 1000.0,
+    }
+}

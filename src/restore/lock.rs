@@ -1,0 +1,109 @@
+//! The locks of a restore: one restore at a time in a database, and no writer in the tables in scope.
+
+use tokio_postgres::Client;
+
+use super::plan::RestorePlan;
+use crate::connection::Connector;
+use crate::failure::Failure;
+use crate::postgres::catalog::{Catalog, Relation};
+use crate::postgres::error as pg;
+use crate::progress::Events;
+
+/// The advisory lock that every restore takes: the ASCII of `pgkeep` as a number.
+const RESTORE_LOCK: i64 = 0x7067_6b65_6570;
+
+/// Takes the locks in a fixed order, so that two restores cannot deadlock: first the one that keeps other restores
+/// out, then EXCLUSIVE on the tables in scope (readers go on, writers and row lockers wait), then SHARE on tables
+/// that a foreign key ties to them (nobody may take away a row that a restored row refers to).
+///
+/// To be called in a transaction whose `lock_timeout` is set.
+pub async fn take(
+    client: &Client,
+    connector: &Connector,
+    catalog: &Catalog,
+    plan: &RestorePlan,
+    events: &Events,
+) -> Result<(), Failure> {
+    let advisory = format!("SELECT pg_catalog.pg_advisory_xact_lock({RESTORE_LOCK})");
+    if let Err(error) = client.batch_execute(&advisory).await {
+        if pg::is_lock_timeout(&error) {
+            let holder = holders(connector, events, Wanted::Advisory).await;
+            return Err(Failure::failed(format!("another pgkeep restore is at work in this database{holder}"))
+                .state("the target is untouched")
+                .next("wait for it to end, or let this one wait longer with --lock-timeout 5min"));
+        }
+        return Err(error.into());
+    }
+    let scope = plan.closure(catalog);
+    let mut tables: Vec<(&Relation, &str)> = plan
+        .tables
+        .iter()
+        .filter_map(|t| catalog.relation(t.relation))
+        .map(|r| (r, "EXCLUSIVE"))
+        .collect();
+    let mut neighbours: Vec<u32> = plan
+        .foreign_keys(catalog)
+        .iter()
+        .flat_map(|(c, f)| [c.table, f.references])
+        .filter(|oid| !scope.contains(oid))
+        .collect();
+    neighbours.sort_unstable();
+    neighbours.dedup();
+    tables.extend(neighbours.iter().filter_map(|oid| catalog.relation(*oid)).map(|r| (r, "SHARE")));
+    tables.sort_by(|(a, _), (b, _)| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+    for (relation, mode) in tables {
+        let sql = format!("LOCK TABLE {} IN {mode} MODE", relation.from_item());
+        if let Err(error) = client.batch_execute(&sql).await {
+            if pg::is_lock_timeout(&error) {
+                let holder = holders(connector, events, Wanted::Table(relation.oid)).await;
+                return Err(Failure::failed(format!("table {} is locked{holder}", relation.shown()))
+                    .state("the target is untouched")
+                    .next("end that session (SELECT pg_terminate_backend(PID)), wait for it, or let pgkeep wait longer with --lock-timeout 5min"));
+            }
+            return Err(Failure::from_server(&error).while_doing(format!("locking table {}", relation.shown())));
+        }
+    }
+    Ok(())
+}
+
+enum Wanted {
+    Advisory,
+    Table(u32),
+}
+
+/// Who holds the lock, as ` by PID 17 (…)`; empty where it cannot be found out.
+async fn holders(connector: &Connector, events: &Events, wanted: Wanted) -> String {
+    let condition = match wanted {
+        Wanted::Advisory => format!(
+            "l.locktype = 'advisory' AND ((l.classid::pg_catalog.int8 << 32) | l.objid::pg_catalog.int8) = {RESTORE_LOCK} AND l.objsubid = 1"
+        ),
+        // Partitions are locked with their table.
+        Wanted::Table(oid) => format!(
+            "l.locktype = 'relation' AND l.mode <> 'AccessShareLock' AND l.relation IN ({oid}, (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = {oid})) \
+             OR l.locktype = 'relation' AND l.mode <> 'AccessShareLock' AND l.relation IN (SELECT t.relid FROM pg_catalog.pg_partition_tree({oid}) t)"
+        ),
+    };
+    let sql = format!(
+        "SELECT a.pid, COALESCE(a.usename::pg_catalog.text, ''), COALESCE(a.application_name, ''),
+                COALESCE(a.state, ''),
+                COALESCE(EXTRACT(epoch FROM pg_catalog.now() - a.xact_start)::pg_catalog.int8, 0)
+           FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+          WHERE l.granted AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                                             WHERE d.datname = pg_catalog.current_database())
+            AND l.pid <> pg_catalog.pg_backend_pid() AND ({condition})
+          GROUP BY 1, 2, 3, 4, 5 ORDER BY 5 DESC LIMIT 5"
+    );
+    // The failed transaction cannot ask; another connection can.
+    let Ok(session) = connector.connect(events).await else { return String::new() };
+    let Ok(rows) = session.client.query_typed(&sql, &[]).await else { return String::new() };
+    let holders: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let (pid, user, application, state, age): (i32, &str, &str, &str, i64) =
+                (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+            let application = if application.is_empty() { String::new() } else { format!(", {application}") };
+            format!("PID {pid} (user {user}{application}, {state}, transaction open for {age} s)")
+        })
+        .collect();
+    if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(" and ")) }
+}

@@ -1,0 +1,195 @@
+//! The restore log: written when a restore starts and rewritten in one step as it goes, so that a crash leaves a log
+//! that says `running` and names the safety backup. Its keys are a contract; more may be added.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+use crate::failure::Failure;
+use crate::folders::{self, Folders};
+
+/// How far a restore has come, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Under way, or ended without a word.
+    Running,
+    /// All restored, verified and committed.
+    Completed,
+    /// Committed without the tables in `tables_failed`.
+    Partial,
+    /// Ended before anything was written, or in a way that `error` explains.
+    Failed,
+    /// Undone: the target is as it was.
+    RolledBack,
+}
+
+/// What became of one table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TableOutcome {
+    /// Rows that were only in the archive.
+    pub inserted: u64,
+    /// Rows that were in both and differed.
+    pub updated: u64,
+    /// Rows that were equal; nothing was written for them.
+    pub unchanged: u64,
+    /// Rows that were only in the target, removed by mode `exact`.
+    pub deleted: u64,
+    /// Rows that were refused.
+    pub errors: u64,
+    /// Time spent on the table.
+    pub seconds: f64,
+}
+
+/// A table that was left as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFailure {
+    /// The table.
+    pub table: String,
+    /// Why.
+    pub error: String,
+}
+
+/// The log's content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreLog {
+    /// When the restore began, UTC.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; none while it runs.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How it ended.
+    pub status: Status,
+    /// Whether this is a `restore`, a `rollback` or a dry run.
+    pub operation: String,
+    /// How archived rows met live rows.
+    pub mode: Mode,
+    /// The target without its password.
+    pub target: String,
+    /// File name of the archive.
+    pub backup_file: String,
+    /// File name of the safety backup; none without `--safe`.
+    pub safety_backup_file: Option<String>,
+    /// Rows of each table when its lock was held.
+    pub before_counts: BTreeMap<String, u64>,
+    /// Rows of each table before commit.
+    pub after_counts: BTreeMap<String, u64>,
+    /// What became of each table.
+    pub tables_restored: BTreeMap<String, TableOutcome>,
+    /// Tables that were left as they were.
+    pub tables_failed: Vec<TableFailure>,
+    /// Sequences that were set, with the value that they were set to.
+    pub sequences_set: BTreeMap<String, String>,
+    /// Whether changes had been made and were undone.
+    pub rolled_back: bool,
+    /// Whether the result was proven equal to the archive before commit.
+    pub verified: bool,
+    /// Sum over tables.
+    pub total_inserted: u64,
+    /// Sum over tables.
+    pub total_updated: u64,
+    /// Sum over tables.
+    pub total_deleted: u64,
+    /// Sum over tables, and one for each failed table.
+    pub total_errors: u64,
+    /// How triggers and foreign keys were kept from acting.
+    pub triggers_held_by: Option<String>,
+    /// The transaction's id on the server, once it has one: tells after a crash whether it was committed.
+    pub transaction_id: Option<String>,
+    /// Things the operator should know.
+    pub warnings: Vec<String>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// What to do next, when something went wrong.
+    pub next_step: Option<String>,
+}
+
+impl RestoreLog {
+    /// A log that has just begun.
+    pub fn new(operation: &str, mode: Mode, target: String, backup_file: String) -> RestoreLog {
+        RestoreLog {
+            started_at: Utc::now().trunc_subsecs(0),
+            finished_at: None,
+            status: Status::Running,
+            operation: operation.to_owned(),
+            mode,
+            target,
+            backup_file,
+            safety_backup_file: None,
+            before_counts: BTreeMap::new(),
+            after_counts: BTreeMap::new(),
+            tables_restored: BTreeMap::new(),
+            tables_failed: Vec::new(),
+            sequences_set: BTreeMap::new(),
+            rolled_back: false,
+            verified: false,
+            total_inserted: 0,
+            total_updated: 0,
+            total_deleted: 0,
+            total_errors: 0,
+            triggers_held_by: None,
+            transaction_id: None,
+            warnings: Vec::new(),
+            error: None,
+            next_step: None,
+        }
+    }
+
+    /// Recomputes the sums.
+    pub fn sum(&mut self) {
+        let sum = |f: fn(&TableOutcome) -> u64| self.tables_restored.values().map(f).sum::<u64>();
+        self.total_inserted = sum(|t| t.inserted);
+        self.total_updated = sum(|t| t.updated);
+        self.total_deleted = sum(|t| t.deleted);
+        self.total_errors = sum(|t| t.errors) + self.tables_failed.len() as u64;
+    }
+
+    /// Forgets what was done, because it was undone.
+    pub fn undo(&mut self) {
+        self.tables_restored.clear();
+        self.sequences_set.clear();
+        self.after_counts = self.before_counts.clone();
+        self.verified = false;
+        self.sum();
+    }
+}
+
+/// The file that a log is kept in.
+#[derive(Clone, Debug)]
+pub struct LogFile {
+    path: PathBuf,
+}
+
+impl LogFile {
+    /// Creates the log's file under a name of its own and writes `log` to it.
+    pub fn create(folders: &Folders, log: &RestoreLog) -> Result<LogFile, Failure> {
+        let folder = folders.summaries();
+        let stem = format!("restore_log_{}", folders::stamp(log.started_at));
+        let (path, _) = folders::create_unique(&folder, &stem, "json")
+            .map_err(|e| Failure::from_io(format!("creating the restore log in {}", folder.display()), &e))?;
+        let file = LogFile { path };
+        file.write(log)?;
+        Ok(file)
+    }
+
+    /// Replaces the file's content in one step.
+    pub fn write(&self, log: &RestoreLog) -> Result<(), Failure> {
+        let mut text = serde_json::to_vec_pretty(log)
+            .map_err(|e| Failure::failed(format!("the restore log cannot be written as JSON: {e}")))?;
+        text.push(b'\n');
+        folders::replace_file(&self.path, &text)
+            .map_err(|e| Failure::from_io(format!("writing the restore log {}", self.path.display()), &e))
+    }
+
+    /// Where the log is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The log's file name.
+    pub fn name(&self) -> String {
+        self.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,204 @@
+//! Archived rows meet live rows: first a list of the differences, then the fewest writes that remove them.
+//!
+//! Two rows are the same row if their keys are equal by the key's own index; they are equal if their binary images
+//! or their texts are (`1.0` and `1.00` are not: the archive promises the text). What differs is deleted first and
+//! inserted after, in two statements: so unique values may be swapped between rows and rows may move between
+//! partitions. Equal rows are not written at all.
+
+use tokio_postgres::Client;
+
+use super::Mode;
+use super::plan::TablePlan;
+use super::stage::stage_name;
+use crate::failure::Failure;
+use crate::postgres::quote;
+
+/// How many rows differ, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Rows that are only in the archive.
+    pub archived_only: u64,
+    /// Rows that are in both and differ.
+    pub different: u64,
+    /// Rows that are only in the target; counted in mode `exact` alone.
+    pub live_only: u64,
+}
+
+impl Difference {
+    /// Whether there is nothing to write.
+    pub fn is_none(&self) -> bool {
+        *self == Difference::default()
+    }
+}
+
+fn difference_name(table: &TablePlan) -> String {
+    format!("pg_temp.pgkeep_difference_{}", table.index)
+}
+
+/// `ROW("s"."a", "s"."b")`.
+fn image(table: &TablePlan, alias: &str) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|c| format!("{alias}.{}", quote::ident(c))).collect();
+    format!("ROW({})", columns.join(", "))
+}
+
+/// The FROM and WHERE that give a row for every difference: `s` is the staged row, `t` the live one.
+fn difference_source(table: &TablePlan, mode: Mode) -> String {
+    let stage = stage_name(table);
+    // Rows that are only in the target matter to `exact` alone.
+    let join = if mode == Mode::Exact { "FULL JOIN" } else { "LEFT JOIN" };
+    match &table.key {
+        Some(key) => {
+            let on: Vec<String> = key
+                .columns
+                .iter()
+                .map(|c| {
+                    let name = quote::ident(&c.name);
+                    format!("s.{name}{} {} t.{name}{}", c.collate, c.equals, c.collate)
+                })
+                .collect();
+            let (s, t) = (image(table, "s"), image(table, "t"));
+            format!(
+                "FROM {stage} AS s {join} {} AS t ON ({})
+                 WHERE s.ctid IS NULL OR t.ctid IS NULL
+                    OR ({s} OPERATOR(pg_catalog.*<>) {t}
+                        AND {s}::pg_catalog.text OPERATOR(pg_catalog.<>) {t}::pg_catalog.text)",
+                table.from_item,
+                on.join(" AND ")
+            )
+        }
+        None => {
+            // The n-th of several equal rows in the archive meets the n-th of those in the target.
+            let numbered = |from: &str, oid: &str| {
+                let row = image(table, "r");
+                format!(
+                    "(SELECT {oid} AS tableoid, r.ctid AS ctid, {row}::pg_catalog.text COLLATE pg_catalog.\"C\" AS line,
+                             pg_catalog.row_number() OVER (PARTITION BY {row}::pg_catalog.text COLLATE pg_catalog.\"C\") AS place
+                        FROM {from} AS r)"
+                )
+            };
+            format!(
+                "FROM {} AS s {join} {} AS t
+                   ON (s.line OPERATOR(pg_catalog.=) t.line AND s.place OPERATOR(pg_catalog.=) t.place)
+                 WHERE s.ctid IS NULL OR t.ctid IS NULL",
+                numbered(&stage, "0::pg_catalog.oid"),
+                numbered(&table.from_item, "r.tableoid")
+            )
+        }
+    }
+}
+
+/// Lists the differences of a staged table in a temporary table and counts them.
+pub async fn compare(client: &Client, table: &TablePlan, mode: Mode) -> Result<Difference, Failure> {
+    let list = difference_name(table);
+    let sql = format!(
+        "CREATE TEMPORARY TABLE {list} ON COMMIT DROP AS
+         SELECT s.ctid AS staged, t.tableoid AS live_table, t.ctid AS live,
+                pg_catalog.row_number() OVER () AS place {}",
+        difference_source(table, mode)
+    );
+    let doing = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing(format!("comparing table {}", table.shown));
+    client.batch_execute(&sql).await.map_err(doing)?;
+    count(client, &format!("FROM {list} AS d"), "d.staged", "d.live").await.map_err(doing)
+}
+
+/// Counts the differences anew, without listing them: none may be left after [`apply`].
+pub async fn recount(client: &Client, table: &TablePlan, mode: Mode) -> Result<Difference, Failure> {
+    let doing = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing(format!("verifying table {}", table.shown));
+    count(client, &difference_source(table, mode), "s.ctid", "t.ctid").await.map_err(doing)
+}
+
+async fn count(client: &Client, from: &str, staged: &str, live: &str) -> Result<Difference, tokio_postgres::Error> {
+    let sql = format!(
+        "SELECT pg_catalog.count(*) FILTER (WHERE {live} IS NULL),
+                pg_catalog.count(*) FILTER (WHERE {staged} IS NOT NULL AND {live} IS NOT NULL),
+                pg_catalog.count(*) FILTER (WHERE {staged} IS NULL) {from}"
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    let at = |i: usize| rows[0].get::<_, i64>(i) as u64;
+    Ok(Difference { archived_only: at(0), different: at(1), live_only: at(2) })
+}
+
+/// Removes the listed differences from the live table.
+pub async fn apply(client: &Client, table: &TablePlan) -> Result<(), tokio_postgres::Error> {
+    delete(client, table).await?;
+    client.batch_execute(&insert_statement(table, "")).await
+}
+
+async fn delete(client: &Client, table: &TablePlan) -> Result<(), tokio_postgres::Error> {
+    let sql = format!(
+        "DELETE FROM {} AS t USING {} AS d
+          WHERE t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table",
+        table.from_item,
+        difference_name(table)
+    );
+    client.batch_execute(&sql).await
+}
+
+fn insert_statement(table: &TablePlan, condition: &str) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|c| quote::ident(c)).collect();
+    let list = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+    let values: Vec<String> = columns.iter().map(|c| format!("s.{c}")).collect();
+    format!(
+        "INSERT INTO {}{list} OVERRIDING SYSTEM VALUE
+         SELECT {} FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged{condition}",
+        table.quoted,
+        values.join(", "),
+        difference_name(table),
+        stage_name(table)
+    )
+}
+
+/// Finds by halving the first archived row that the target refuses. Returns how it is told apart from others, by its
+/// key, and leaves the transaction as it found it.
+///
+/// Takes at most log₂(rows) + 1 statements that together insert each row once.
+pub async fn find_refused(client: &Client, table: &TablePlan) -> Result<Option<String>, tokio_postgres::Error> {
+    client.batch_execute("SAVEPOINT pgkeep_search").await?;
+    delete(client, table).await?;
+    let sql = format!("SELECT COALESCE(pg_catalog.max(d.place), 0) FROM {} AS d", difference_name(table));
+    let (mut low, mut high) = (1i64, client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0));
+    let mut refused = false;
+    while low <= high {
+        let middle = if refused || low == high { low + (high - low) / 2 } else { high };
+        let sql = insert_statement(table, &format!(" WHERE d.place BETWEEN {low} AND {middle}"));
+        client.batch_execute("SAVEPOINT pgkeep_half").await?;
+        match client.batch_execute(&sql).await {
+            Ok(()) => {
+                client.batch_execute("RELEASE SAVEPOINT pgkeep_half").await?;
+                low = middle + 1;
+            }
+            Err(error) if error.as_db_error().is_some() => {
+                client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_half; RELEASE SAVEPOINT pgkeep_half").await?;
+                refused = true;
+                if low == middle {
+                    break;
+                }
+                high = middle;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_search; RELEASE SAVEPOINT pgkeep_search").await?;
+    if !refused || low > high {
+        return Ok(None);
+    }
+    let Some(key) = &table.key else { return Ok(None) };
+    let columns: Vec<String> =
+        key.columns.iter().map(|c| format!("s.{}::pg_catalog.text", quote::ident(&c.name))).collect();
+    let sql = format!(
+        "SELECT {} FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged WHERE d.place = {low}",
+        columns.join(", "),
+        difference_name(table),
+        stage_name(table)
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    Ok(rows.first().map(|row| {
+        let pairs: Vec<String> = key
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(i, c)| format!("{} = {}", c.name, row.get::<_, Option<&str>>(i).unwrap_or("NULL")))
+            .collect();
+        pairs.join(", ")
+    }))
+}

@@ -1,0 +1,59 @@
+//! A restore, in the order that makes it safe: validate → lock → safety backup → count → load → merge → verify →
+//! commit → log. Everything up to the commit is one transaction, so any failure leaves the target as it was.
+//!
+//! A rollback is a restore in mode `exact` of a safety backup, with a safety backup of its own.
+
+pub mod attempt;
+pub mod lock;
+pub mod log;
+pub mod merge;
+pub mod plan;
+pub mod run;
+pub mod safety;
+pub mod sequences;
+pub mod stage;
+pub mod triggers;
+pub mod verify;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::selection::TableFilter;
+
+/// How archived rows meet live rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Missing rows are inserted, different ones updated, others kept.
+    #[default]
+    Upsert,
+    /// As `upsert`, and rows that the archive does not have are deleted.
+    Exact,
+}
+
+/// What a restore is asked for.
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// The archive.
+    pub archive: PathBuf,
+    /// Which of its tables.
+    pub filter: TableFilter,
+    /// How rows meet.
+    pub mode: Mode,
+    /// Whether to take a safety backup first.
+    pub safe: bool,
+    /// Whether this is the undoing of a restore: the archive must be a safety backup of this very target.
+    pub rollback: bool,
+    /// Whether to commit what could be restored when some tables could not.
+    pub keep_going: bool,
+    /// Whether to undo everything at the end, having reported what would have been done.
+    pub dry_run: bool,
+    /// How long to wait for each lock.
+    pub lock_timeout: Duration,
+    /// Connections to use at most, at least 1.
+    pub jobs: usize,
+    /// Tables that the archive must hold, and not empty.
+    pub critical: Vec<String>,
+}

@@ -1,0 +1,244 @@
+//! How the tables of an archive meet the tables of the target: which go where, in which order, and everything that
+//! does not fit, found before anything is written and named all at once.
+
+use std::collections::HashSet;
+
+use crate::archive::model::{self, Header};
+use crate::backup::snapshot::row_security_failure;
+use crate::failure::{Failure, FailureKind};
+use crate::postgres::catalog::{Catalog, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo};
+use crate::postgres::quote;
+use crate::row::CellForm;
+use crate::selection::TableFilter;
+
+/// One archived table and where its rows go.
+#[derive(Clone, Debug)]
+pub struct TablePlan {
+    /// Position in the archive's header.
+    pub index: u32,
+    /// As shown to people and in the log.
+    pub shown: String,
+    /// `oid` of the target table.
+    pub relation: u32,
+    /// `"schema"."table"` of the target.
+    pub quoted: String,
+    /// What stands behind FROM and DELETE FROM.
+    pub from_item: String,
+    /// Columns in the archive's order.
+    pub columns: Vec<String>,
+    /// How each column is written in the archive.
+    pub forms: Vec<CellForm>,
+    /// The columns that tell rows apart; none: the whole row does.
+    pub key: Option<Key>,
+}
+
+/// A sequence of the archive and its counterpart.
+#[derive(Clone, Debug)]
+pub struct SequencePlan {
+    /// As archived.
+    pub archived: model::Sequence,
+    /// In the target.
+    pub target: SequenceInfo,
+}
+
+/// What a restore will do.
+#[derive(Clone, Debug, Default)]
+pub struct RestorePlan {
+    /// Tables, parents before children where no circle forbids.
+    pub tables: Vec<TablePlan>,
+    /// Sequences.
+    pub sequences: Vec<SequencePlan>,
+    /// Tables (and sequences) that do not fit, with the reason.
+    pub misfits: Vec<(String, String)>,
+}
+
+impl RestorePlan {
+    /// Plans a restore of the archived tables that `filter` wants.
+    pub fn new(header: &Header, catalog: &Catalog, filter: &TableFilter) -> Result<RestorePlan, Failure> {
+        let names = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
+        let unmatched = filter.unmatched(names);
+        if !unmatched.is_empty() {
+            let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
+            return Err(Failure::usage(format!("no table of the archive matches {}", list.join(", ")))
+                .state("the target is untouched")
+                .next("see what is inside with: pgkeep show FILE"));
+        }
+        let mut plan = RestorePlan::default();
+        let mut chosen = HashSet::new();
+        for (index, table) in header.tables.iter().enumerate() {
+            if !filter.wants(&table.schema, &table.name) {
+                continue;
+            }
+            chosen.insert(index as u32);
+            match fit(catalog, table) {
+                Ok(relation) => plan.tables.push(TablePlan {
+                    index: index as u32,
+                    shown: table.shown(),
+                    relation: relation.oid,
+                    quoted: relation.quoted(),
+                    from_item: relation.from_item(),
+                    columns: table.columns.iter().map(|c| c.name.clone()).collect(),
+                    forms: table.columns.iter().map(|c| c.form).collect(),
+                    key: catalog
+                        .key(relation.oid, |name| table.columns.iter().any(|c| c.name == name))
+                        .cloned(),
+                }),
+                Err(reason) => plan.misfits.push((table.shown(), reason)),
+            }
+        }
+        for sequence in &header.sequences {
+            // A sequence that no table uses goes along when all tables do.
+            let wanted = filter.is_all() || sequence.used_by.iter().any(|t| chosen.contains(t));
+            if !wanted {
+                continue;
+            }
+            let found = catalog.sequences.iter().find(|s| s.schema == sequence.schema && s.name == sequence.name);
+            match found {
+                Some(target) => plan
+                    .sequences
+                    .push(SequencePlan { archived: sequence.clone(), target: target.clone() }),
+                None => plan.misfits.push((sequence.shown(), "the target has no such sequence".to_owned())),
+            }
+        }
+        sort_parents_first(&mut plan.tables, catalog);
+        Ok(plan)
+    }
+
+    /// The failure that names every misfit.
+    pub fn misfit_failure(&self) -> Failure {
+        let list: Vec<String> = self.misfits.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        Failure::failed(format!("the archive does not fit the target:\n    {}", list.join("\n    ")))
+            .state("the target is untouched")
+            .next("bring the target's structure to the archive's, choose tables with --table, or use --keep-going to restore the tables that fit")
+    }
+
+    /// Refuses, naming all at once, what the role may not do.
+    pub fn check_permitted(&self, catalog: &Catalog) -> Result<(), Failure> {
+        let role = &catalog.server.role;
+        let mut missing = Vec::new();
+        let mut hidden = Vec::new();
+        for table in &self.tables {
+            let Some(relation) = catalog.relation(table.relation) else { continue };
+            let mut lacks = relation.lacks(&["USAGE", "SELECT", "INSERT", "DELETE", "UPDATE"]);
+            if lacks.contains(&"USAGE") {
+                lacks = vec!["USAGE on its schema"];
+            }
+            if !lacks.is_empty() {
+                missing.push(format!("{} ({})", relation.shown(), lacks.join(", ")));
+            }
+            hidden.extend(
+                std::iter::once(relation)
+                    .chain(catalog.leaves(relation))
+                    .filter(|r| r.row_security_active)
+                    .map(|r| r.oid),
+            );
+        }
+        for sequence in &self.sequences {
+            let target = &sequence.target;
+            if !target.may_select {
+                missing.push(format!("sequence {} (SELECT)", target.shown()));
+            } else if !target.may_update && !target.is_owner {
+                missing.push(format!("sequence {} (UPDATE)", target.shown()));
+            }
+        }
+        if !missing.is_empty() {
+            return Err(Failure::new(
+                FailureKind::Access,
+                format!("role {role} lacks privileges on {}", missing.join(", ")),
+            )
+            .state("the target is untouched")
+            .next(format!("GRANT what is missing TO {role}, or connect as the owner of the tables")));
+        }
+        hidden.sort_unstable();
+        hidden.dedup();
+        if !hidden.is_empty() {
+            let relations: Vec<&Relation> = hidden.iter().filter_map(|oid| catalog.relation(*oid)).collect();
+            let failure = row_security_failure(role, &relations);
+            return Err(Failure { state: "the target is untouched".to_owned(), ..failure });
+        }
+        Ok(())
+    }
+
+    /// The tables in scope with everything above and below them in their partition trees.
+    pub fn closure(&self, catalog: &Catalog) -> HashSet<u32> {
+        let mut set = HashSet::new();
+        for table in &self.tables {
+            let mut below = vec![table.relation];
+            while let Some(oid) = below.pop() {
+                set.insert(oid);
+                below.extend(catalog.partitions(oid).map(|p| p.oid));
+            }
+            let mut above = catalog.relation(table.relation).and_then(|r| r.partition_of);
+            while let Some(oid) = above {
+                set.insert(oid);
+                above = catalog.relation(oid).and_then(|r| r.partition_of);
+            }
+        }
+        set
+    }
+
+    /// The foreign keys that touch the tables in scope. Inherited ones are covered by the constraint they come from.
+    pub fn foreign_keys<'a>(&self, catalog: &'a Catalog) -> Vec<(&'a ConstraintInfo, &'a ForeignKey)> {
+        let scope = self.closure(catalog);
+        catalog
+            .constraints
+            .iter()
+            .filter_map(|c| c.foreign_key.as_ref().map(|f| (c, f)))
+            .filter(|(c, f)| !f.inherited && (scope.contains(&c.table) || scope.contains(&f.references)))
+            .collect()
+    }
+}
+
+/// The target table that takes the rows of `table`, or why none does.
+fn fit<'a>(catalog: &'a Catalog, table: &model::Table) -> Result<&'a Relation, String> {
+    let relation = catalog
+        .find(&table.schema, &table.name)
+        .filter(|r| r.kind != RelationKind::Foreign)
+        .ok_or("the target has no such table")?;
+    let mut differences = Vec::new();
+    for column in &table.columns {
+        match relation.columns.iter().find(|c| c.name == column.name) {
+            None => differences.push(format!("column {} is missing in the target", quote::ident(&column.name))),
+            Some(live) if live.generated => differences
+                .push(format!("column {} is generated in the target, plain in the archive", quote::ident(&column.name))),
+            Some(live) if live.type_name != column.type_name => differences.push(format!(
+                "column {} is {} in the target, {} in the archive",
+                quote::ident(&column.name),
+                live.type_name,
+                column.type_name
+            )),
+            Some(_) => {}
+        }
+    }
+    for live in relation.columns.iter().filter(|c| !c.generated) {
+        if !table.columns.iter().any(|c| c.name == live.name) {
+            differences.push(format!("column {} is not in the archive", quote::ident(&live.name)));
+        }
+    }
+    if differences.is_empty() { Ok(relation) } else { Err(differences.join("; ")) }
+}
+
+/// Orders tables so that those referred to come first. Tables of a circle keep their order among themselves.
+fn sort_parents_first(tables: &mut Vec<TablePlan>, catalog: &Catalog) {
+    let mut rest: Vec<TablePlan> = std::mem::take(tables);
+    let edges: Vec<(u32, u32)> = catalog
+        .constraints
+        .iter()
+        .filter_map(|c| c.foreign_key.as_ref().map(|f| (c.table, f.references)))
+        .filter(|(child, parent)| child != parent)
+        .collect();
+    let mut waiting: HashSet<u32> = rest.iter().map(|t| t.relation).collect();
+    while !rest.is_empty() {
+        let free = |t: &TablePlan| !edges.iter().any(|(child, parent)| *child == t.relation && waiting.contains(parent));
+        // In a circle nobody is free: the first is taken, and constraints are checked at the end anyway.
+        let (mut ready, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|t| free(t));
+        rest = later;
+        if ready.is_empty() {
+            ready.push(rest.remove(0));
+        }
+        for table in &ready {
+            waiting.remove(&table.relation);
+        }
+        tables.extend(ready);
+    }
+}

@@ -1,0 +1,108 @@
+//! The safety backup: the tables in scope as they are under the restore's own locks. Between this snapshot and the
+//! restore nobody else can have written.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+
+use super::plan::RestorePlan;
+use crate::archive::compression::Compression;
+use crate::archive::model::Guards;
+use crate::archive::reader::Archive;
+use crate::archive::validate::{ValidateOptions, validate};
+use crate::backup::dump::Dump;
+use crate::backup::plan::Plan;
+use crate::backup::{header, snapshot, to_folder};
+use crate::connection::Connector;
+use crate::failure::{Failure, FailureKind};
+use crate::folders::{self, Folders};
+use crate::listing;
+use crate::postgres::catalog::Catalog;
+use crate::postgres::connect::Session;
+use crate::progress::{Events, Phase};
+use crate::selection::TableFilter;
+
+/// What a safety backup is taken for.
+pub struct Safety<'a> {
+    /// The restore's connection, whose transaction holds the locks.
+    pub session: &'a Session,
+    /// For more connections.
+    pub connector: &'a Connector,
+    /// Where it goes.
+    pub folders: &'a Folders,
+    /// The catalog, read under the locks; its sequence states are read here.
+    pub catalog: Catalog,
+    /// What will be restored.
+    pub plan: &'a RestorePlan,
+    /// What the user chose, for the header.
+    pub filter: &'a TableFilter,
+    /// File name of the restore's log.
+    pub restore_log: String,
+    /// File name of the archive to be restored.
+    pub backup_file: String,
+    /// Connections to use at most.
+    pub jobs: usize,
+    /// Listener.
+    pub events: &'a Events,
+    /// Stops the work.
+    pub cancel: &'a CancellationToken,
+}
+
+impl Safety<'_> {
+    /// Takes the safety backup and proves it whole by reading it back. Returns its path.
+    pub async fn take(mut self) -> Result<PathBuf, Failure> {
+        let client = &self.session.client;
+        let roots = self.plan.tables.iter().filter_map(|t| self.catalog.relation(t.relation)).collect();
+        let plan = Plan::of(&self.catalog, roots);
+        snapshot::check_readable(&self.catalog, &plan)?;
+        let sequences: Vec<u32> = self.plan.sequences.iter().map(|s| s.target.oid).collect();
+        self.catalog.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
+        let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
+        let created_at = Utc::now();
+        let folder = self.folders.safety_backups();
+        let guards = Guards {
+            restore_log: self.restore_log,
+            backup_file: self.backup_file,
+            ordinal: listing::next_ordinal(&folder)
+                .map_err(|e| Failure::from_io(format!("reading folder {}", folder.display()), &e))?,
+        };
+        let header = header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards));
+        let more = self.jobs.min(plan.units.len()).saturating_sub(1);
+        let workers = self.connector.workers(more, self.events).await;
+        let dump = Dump {
+            plan: &plan,
+            catalog: &self.catalog,
+            snapshot: &id,
+            compression: Compression::default(),
+            phase: Phase::SafetyBackup,
+            events: self.events,
+            cancel: self.cancel,
+        };
+        let stem = format!("safety_backup_{}", folders::stamp(created_at));
+        let (path, summary) = to_folder(dump, self.session, workers, &header, &folder, &stem).await?;
+        prove(&path, &summary.index_sha256, self.folders).await?;
+        Ok(path)
+    }
+}
+
+/// Reads a new safety backup back: an undo that cannot be read is none.
+async fn prove(path: &std::path::Path, index_sha256: &str, folders: &Folders) -> Result<(), Failure> {
+    let shown = path.display().to_string();
+    let reading = path.to_path_buf();
+    let proven = tokio::task::spawn_blocking(move || -> Result<bool, Failure> {
+        let invalid = |e: crate::archive::error::ArchiveError| Failure::new(FailureKind::Archive, e.to_string());
+        let archive = Arc::new(Archive::open(&reading).map_err(invalid)?);
+        let options = ValidateOptions::default();
+        Ok(validate(&archive, &options, &|_| {}, &|| false).map_err(invalid)?.is_whole())
+    })
+    .await
+    .unwrap_or_else(|e| Err(Failure::failed(format!("reading the safety backup back ended abnormally: {e}"))))?;
+    if !proven {
+        return Err(Failure::failed(format!("the safety backup {shown} does not read back as it was written"))
+            .next("check this machine's disk and memory, then run the same command again"));
+    }
+    listing::mark_verified(folders, path, index_sha256)
+        .map_err(|e| Failure::from_io("noting that the safety backup is whole", &e))
+}

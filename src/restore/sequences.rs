@@ -1,0 +1,114 @@
+//! Sequences: mode `exact` sets them as archived, the other modes never move one back.
+//!
+//! `setval` outlives a rollback; `ALTER SEQUENCE … RESTART` does not: it gives the sequence a new file, which goes
+//! away with the transaction, and with it whatever `setval` wrote there after. So the owner restarts first and sets
+//! then. A role that may only UPDATE a sequence sets it right before commit, and sets it back if the commit fails.
+
+use tokio_postgres::Client;
+
+use super::Mode;
+use super::plan::SequencePlan;
+use crate::failure::Failure;
+use crate::postgres::quote;
+
+/// A sequence that was set outside of the transaction's protection, with its state before.
+#[derive(Clone, Debug)]
+pub struct Unprotected {
+    quoted: String,
+    last_value: i64,
+    is_called: bool,
+}
+
+/// What was set.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Shown name and the value.
+    pub set: Vec<(String, String)>,
+    /// What [`put_back`] must undo if the commit fails.
+    pub unprotected: Vec<Unprotected>,
+}
+
+/// Sets what must be set. On failure, what is listed in `applied` so far must be put back.
+pub async fn apply(
+    client: &Client,
+    sequences: &[SequencePlan],
+    mode: Mode,
+    applied: &mut Applied,
+) -> Result<(), Failure> {
+    // Those that cannot be undone by the transaction come last.
+    let (owned, others): (Vec<_>, Vec<_>) = sequences.iter().partition(|s| s.target.is_owner);
+    for sequence in owned.into_iter().chain(others) {
+        let shown = sequence.target.shown();
+        let quoted = sequence.target.quoted();
+        let doing = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing(format!("setting sequence {shown}"));
+        let last: i64 = sequence.archived.last_value.parse().map_err(|_| {
+            Failure::new(
+                crate::failure::FailureKind::Archive,
+                format!("the archive's last value of sequence {shown} is no integer"),
+            )
+        })?;
+        let wanted = (last, sequence.archived.is_called);
+        if !moves(mode, sequence.target.increment, wanted, state(client, &quoted).await.map_err(doing)?) {
+            continue;
+        }
+        if sequence.target.is_owner {
+            // A no-op that takes the lock under which nextval waits; only then is the state final.
+            let hold = format!("ALTER SEQUENCE {quoted} INCREMENT BY {}", sequence.target.increment);
+            client.batch_execute(&hold).await.map_err(doing)?;
+            if !moves(mode, sequence.target.increment, wanted, state(client, &quoted).await.map_err(doing)?) {
+                continue;
+            }
+            client.batch_execute(&format!("ALTER SEQUENCE {quoted} RESTART")).await.map_err(doing)?;
+        } else {
+            let (last_value, is_called) = state(client, &quoted).await.map_err(doing)?;
+            applied.unprotected.push(Unprotected { quoted: quoted.clone(), last_value, is_called });
+        }
+        client.batch_execute(&setval(&quoted, wanted.0, wanted.1)).await.map_err(doing)?;
+        applied.set.push((shown, last.to_string()));
+    }
+    Ok(())
+}
+
+/// Puts back what a failed transaction could not.
+pub async fn put_back(client: &Client, unprotected: &[Unprotected]) -> Result<(), Failure> {
+    for sequence in unprotected {
+        client.batch_execute(&setval(&sequence.quoted, sequence.last_value, sequence.is_called)).await?;
+    }
+    Ok(())
+}
+
+fn setval(quoted: &str, last_value: i64, is_called: bool) -> String {
+    format!("SELECT pg_catalog.setval({}::pg_catalog.regclass, {last_value}, {is_called})", quote::literal(quoted))
+}
+
+async fn state(client: &Client, quoted: &str) -> Result<(i64, bool), tokio_postgres::Error> {
+    let rows = client.query_typed(&format!("SELECT last_value, is_called FROM {quoted}"), &[]).await?;
+    Ok((rows[0].get(0), rows[0].get(1)))
+}
+
+/// Whether a sequence at `now` has to be set to `wanted`. Forward is where its increment points.
+fn moves(mode: Mode, increment: i64, wanted: (i64, bool), now: (i64, bool)) -> bool {
+    if mode == Mode::Exact {
+        return wanted != now;
+    }
+    let ahead = if increment >= 0 { wanted.0 > now.0 } else { wanted.0 < now.0 };
+    ahead || (wanted.0 == now.0 && wanted.1 && !now.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upsert_never_moves_a_sequence_back_and_exact_sets_it() {
+        assert!(moves(Mode::Upsert, 1, (9, true), (5, true)));
+        assert!(!moves(Mode::Upsert, 1, (5, true), (9, true)));
+        assert!(moves(Mode::Exact, 1, (5, true), (9, true)));
+        assert!(moves(Mode::Upsert, -1, (-9, true), (-5, true)));
+        assert!(!moves(Mode::Upsert, -1, (-5, true), (-9, true)));
+        assert!(moves(Mode::Upsert, 1, (5, true), (5, false)));
+        assert!(!moves(Mode::Upsert, 1, (5, false), (5, true)));
+        assert!(moves(Mode::Exact, 1, (5, false), (5, true)));
+        assert!(!moves(Mode::Exact, 1, (5, true), (5, true)));
+    }
+}

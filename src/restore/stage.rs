@@ -1,0 +1,139 @@
+//! Archived rows in temporary tables of the restoring transaction, beside the live ones. They vanish with the
+//! transaction, whatever becomes of it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::SinkExt;
+use tokio::sync::mpsc;
+use tokio_postgres::Client;
+
+use super::plan::TablePlan;
+use crate::archive::reader::Archive;
+use crate::failure::{Failure, FailureKind};
+use crate::postgres::copy::RowDecoder;
+use crate::postgres::error as pg;
+use crate::postgres::quote;
+use crate::progress::{Event, Events, Phase};
+
+/// A COPY message's size: far below the server's limit for one, large enough to cost nothing.
+const MESSAGE_BYTES: usize = 256 << 10;
+
+/// The staging table of an archived table, as it stands in SQL.
+pub fn stage_name(table: &TablePlan) -> String {
+    format!("pg_temp.pgkeep_stage_{}", table.index)
+}
+
+/// Creates the staging table and fills it with the archived rows. Returns how many.
+pub async fn fill(
+    client: &Client,
+    archive: &Arc<Archive>,
+    table: &TablePlan,
+    events: &Events,
+) -> Result<u64, Failure> {
+    let stage = stage_name(table);
+    let columns = quote::ident_list(table.columns.iter().map(String::as_str));
+    let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
+    // Types and collations of the target, none of its constraints, defaults and triggers.
+    let create = format!(
+        "CREATE TEMPORARY TABLE {stage} ON COMMIT DROP AS SELECT {columns} FROM {} WITH NO DATA",
+        table.from_item
+    );
+    client.batch_execute(&create).await.map_err(|e| loading(e.into()))?;
+    let mut rows = 0;
+    if !archive.table_chunks(table.index).is_empty() {
+        let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
+        let sink = client
+            .copy_in::<_, Bytes>(&format!("COPY {stage}{list} FROM STDIN"))
+            .await
+            .map_err(|e| loading(e.into()))?;
+        let mut sink = std::pin::pin!(sink);
+        let mut messages = decode(archive.clone(), table.clone(), events.clone());
+        while let Some(message) = messages.recv().await {
+            // A message that never comes leaves the COPY unfinished, and dropping it makes the server refuse it.
+            sink.send(message?).await.map_err(|e| loading(describe_refusal(table, &e)))?;
+        }
+        rows = sink.finish().await.map_err(|e| loading(describe_refusal(table, &e)))?;
+    }
+    let archived = archive.totals().table_rows.get(table.index as usize).copied().unwrap_or(0);
+    if rows != archived {
+        return Err(Failure::failed(format!(
+            "table {}: the archive has {archived} rows, the server took {rows}",
+            table.shown
+        )));
+    }
+    // Without statistics a large join would be planned for a small table.
+    if rows > 1000 {
+        client.batch_execute(&format!("ANALYZE {stage}")).await.map_err(|e| loading(e.into()))?;
+    }
+    Ok(rows)
+}
+
+/// Reads, proves and decodes the table's chunks on another thread, two messages ahead of the server.
+fn decode(archive: Arc<Archive>, table: TablePlan, events: Events) -> mpsc::Receiver<Result<Bytes, Failure>> {
+    let (sender, receiver) = mpsc::channel(8);
+    tokio::task::spawn_blocking(move || {
+        let name: Arc<str> = Arc::from(table.shown.as_str());
+        let decoder = RowDecoder::new(table.forms.clone());
+        let mut buffer = Vec::with_capacity(2 * MESSAGE_BYTES);
+        let invalid = |what: String| Failure::new(FailureKind::Archive, what);
+        let work = || -> Result<(), Failure> {
+            for chunk in archive.table_chunks(table.index) {
+                let rows = archive.read_rows(chunk).map_err(|e| invalid(e.to_string()))?;
+                for line in rows.lines() {
+                    decoder.decode(line, &mut buffer).map_err(|e| {
+                        invalid(format!("table {}, chunk at byte {}: {e}", table.shown, chunk.offset))
+                    })?;
+                    if buffer.len() >= MESSAGE_BYTES {
+                        let mut message = BytesMut::from(buffer.as_slice());
+                        buffer.clear();
+                        // A single huge row: the server takes it in any pieces.
+                        while !message.is_empty() {
+                            let piece = message.split_to(message.len().min(16 * MESSAGE_BYTES)).freeze();
+                            if sender.blocking_send(Ok(piece)).is_err() {
+                                return Ok(());
+                            }
+                        }
+                    }
+                }
+                events.emit(Event::Advanced {
+                    phase: Phase::Load,
+                    table: name.clone(),
+                    rows: chunk.rows,
+                    bytes: chunk.bytes,
+                });
+            }
+            if !buffer.is_empty() {
+                let _ = sender.blocking_send(Ok(Bytes::from(std::mem::take(&mut buffer))));
+            }
+            Ok(())
+        };
+        if let Err(failure) = work() {
+            let _ = sender.blocking_send(Err(failure));
+        }
+    });
+    receiver
+}
+
+/// What the server refused, and in which archived row. The context's text holds the value, and is left out.
+fn describe_refusal(table: &TablePlan, error: &tokio_postgres::Error) -> Failure {
+    let mut failure = Failure::from_server(error);
+    // Messages of class 22 (data exception) end in the value.
+    if pg::sqlstate(error).is_some_and(|code| code.starts_with("22"))
+        && let Some(end) = failure.what.find(": \"")
+    {
+        failure.what.truncate(end);
+    }
+    let context = error.as_db_error().and_then(|e| e.where_()).unwrap_or_default();
+    let after = |word: &str| -> Option<String> {
+        let rest = &context[context.find(word)? + word.len()..];
+        let end = rest.find([',', ':', '\n']).unwrap_or(rest.len());
+        Some(rest[..end].to_owned())
+    };
+    if let Some(line) = after(", line ").filter(|l| l.bytes().all(|b| b.is_ascii_digit())) {
+        let column = after(", column ").filter(|c| table.columns.contains(c));
+        let column = column.map(|c| format!(", column {c}")).unwrap_or_default();
+        failure.what = format!("archived row {line}{column}: {}", failure.what);
+    }
+    failure
+}

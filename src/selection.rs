@@ -1,0 +1,214 @@
+//! Which tables a command is about: the patterns of `--table` and `--exclude`.
+//!
+//! A pattern is `schema.table` or `table`; a bare name means schema `public`, as in logs and on screen. `*` stands
+//! for any characters and `?` for one, except within double quotes, which also keep a dot from separating.
+
+use crate::archive::model::Selection;
+
+/// A pattern that cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("bad table pattern {pattern:?}: {problem}")]
+pub struct PatternError {
+    pattern: String,
+    problem: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Atom {
+    Char(char),
+    AnyChar,
+    AnyText,
+}
+
+/// One parsed pattern.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    schema: Vec<Atom>,
+    name: Vec<Atom>,
+}
+
+impl Pattern {
+    /// Parses a pattern.
+    pub fn parse(text: &str) -> Result<Pattern, PatternError> {
+        let fail = |problem| PatternError { pattern: text.to_owned(), problem };
+        let mut parts: Vec<Vec<Atom>> = vec![Vec::new()];
+        let mut chars = text.chars().peekable();
+        let mut quoted = false;
+        while let Some(c) = chars.next() {
+            let atom = match c {
+                '"' if quoted && chars.peek() == Some(&'"') => {
+                    chars.next();
+                    Atom::Char('"')
+                }
+                '"' => {
+                    quoted = !quoted;
+                    continue;
+                }
+                '.' if !quoted => {
+                    parts.push(Vec::new());
+                    continue;
+                }
+                '*' if !quoted => Atom::AnyText,
+                '?' if !quoted => Atom::AnyChar,
+                c => Atom::Char(c),
+            };
+            if let Some(part) = parts.last_mut() {
+                part.push(atom);
+            }
+        }
+        if quoted {
+            return Err(fail("a double quote is not closed"));
+        }
+        if parts.iter().any(|p| p.is_empty()) {
+            return Err(fail("a name is empty"));
+        }
+        let mut parts = parts.into_iter();
+        let (schema, name) = match (parts.next(), parts.next(), parts.next()) {
+            (Some(name), None, _) => ("public".chars().map(Atom::Char).collect(), name),
+            (Some(schema), Some(name), None) => (schema, name),
+            _ => return Err(fail("more than one dot; put a name that holds a dot in double quotes")),
+        };
+        Ok(Pattern { text: text.to_owned(), schema, name })
+    }
+
+    /// Whether the pattern means this table.
+    pub fn matches(&self, schema: &str, name: &str) -> bool {
+        matches(&self.schema, schema) && matches(&self.name, name)
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Glob matching with one point to go back to, so that no pattern takes more than length × length steps.
+fn matches(atoms: &[Atom], text: &str) -> bool {
+    let text: Vec<char> = text.chars().collect();
+    let (mut a, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match atoms.get(a) {
+            Some(Atom::AnyText) => {
+                retry = Some((a, t));
+                a += 1;
+            }
+            Some(Atom::AnyChar) => {
+                a += 1;
+                t += 1;
+            }
+            Some(Atom::Char(c)) if *c == text[t] => {
+                a += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((star, from)) => {
+                    retry = Some((star, from + 1));
+                    a = star + 1;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    atoms[a..].iter().all(|atom| *atom == Atom::AnyText)
+}
+
+/// Parsed patterns: what to take and what to leave out.
+#[derive(Clone, Debug, Default)]
+pub struct TableFilter {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+impl TableFilter {
+    /// Parses the patterns; no `tables` means all.
+    pub fn parse(tables: &[String], exclude: &[String]) -> Result<TableFilter, PatternError> {
+        let all = |list: &[String]| list.iter().map(|p| Pattern::parse(p)).collect::<Result<Vec<_>, _>>();
+        Ok(TableFilter { include: all(tables)?, exclude: all(exclude)? })
+    }
+
+    /// Whether a table is wanted.
+    pub fn wants(&self, schema: &str, name: &str) -> bool {
+        (self.include.is_empty() || self.includes(schema, name)) && !self.excludes(schema, name)
+    }
+
+    /// Whether a pattern of `--table` names this table.
+    pub fn includes(&self, schema: &str, name: &str) -> bool {
+        self.include.iter().any(|p| p.matches(schema, name))
+    }
+
+    /// Whether a pattern of `--exclude` names this table.
+    pub fn excludes(&self, schema: &str, name: &str) -> bool {
+        self.exclude.iter().any(|p| p.matches(schema, name))
+    }
+
+    /// Whether everything is wanted.
+    pub fn is_all(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    /// Whether `--table` was given.
+    pub fn has_includes(&self) -> bool {
+        !self.include.is_empty()
+    }
+
+    /// Patterns (of either kind) that mean none of the tables of `names`.
+    pub fn unmatched<'a>(&self, names: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<String> {
+        self.include
+            .iter()
+            .chain(&self.exclude)
+            .filter(|p| !names.clone().any(|(schema, name)| p.matches(schema, name)))
+            .map(|p| p.as_str().to_owned())
+            .collect()
+    }
+
+    /// As an archive's header keeps it.
+    pub fn to_selection(&self) -> Selection {
+        let texts = |list: &[Pattern]| list.iter().map(|p| p.as_str().to_owned()).collect();
+        Selection { tables: texts(&self.include), exclude: texts(&self.exclude) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn means(pattern: &str, schema: &str, name: &str) -> bool {
+        Pattern::parse(pattern).unwrap().matches(schema, name)
+    }
+
+    #[test]
+    fn a_bare_name_means_schema_public() {
+        assert!(means("users", "public", "users"));
+        assert!(!means("users", "auth", "users"));
+        assert!(means("auth.users", "auth", "users"));
+        assert!(means("*.users", "auth", "users"));
+    }
+
+    #[test]
+    fn stars_and_question_marks_match_within_a_name_and_quotes_make_them_plain() {
+        assert!(means("audit_*", "public", "audit_logs"));
+        assert!(means("*a*b*", "public", "xxaxxbxx"));
+        assert!(!means("*a*b", "public", "xxaxxbxx"));
+        assert!(means("t?", "public", "t1"));
+        assert!(means("\"t?\"", "public", "t?") && !means("\"t?\"", "public", "t1"));
+        assert!(means("\"a.b\"", "public", "a.b") && !means("\"a.b\"", "a", "b"));
+        assert!(means("\"say \"\"hi\"\"\"", "public", "say \"hi\""));
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_meant_are_refused() {
+        for bad in ["", ".", "a.", ".a", "a.b.c", "\"a"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_means_nothing_is_named() {
+        let filter = TableFilter::parse(&["users".into(), "usrs".into()], &["x*".into()]).unwrap();
+        assert_eq!(filter.unmatched([("public", "users")].into_iter()), ["usrs", "x*"]);
+    }
+}
