@@ -1,0 +1,121 @@
+//! `pgkeep backup`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
+
+use super::Ending;
+use super::args::default_jobs;
+use super::context::Context;
+use crate::archive::compression::Compression;
+use crate::backup::{self, BackupOptions, BackupResult, Destination};
+use crate::failure::Failure;
+use crate::folders;
+use crate::selection::TableFilter;
+
+/// Flags of `backup`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgkeep backup -d postgres://app@db.example/shop
+  pgkeep backup --exclude 'audit_*' --compress zstd
+  pgkeep backup --out - | ssh archive.example 'cat > shop.json.gz'
+
+A pattern is schema.table or table (which means schema public); * and ? match as in a shell.")]
+pub struct BackupArgs {
+    /// File to write, or - for standard output [default: a new file in backups/]
+    #[arg(short, long, value_name = "FILE", env = "PGKEEP_OUT")]
+    pub out: Option<PathBuf>,
+    /// Tables to back up, all others left out; may be given several times
+    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE", value_delimiter = ',')]
+    pub table: Vec<String>,
+    /// Tables to leave out; may be given several times
+    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+    /// Rows and sequences alone (archives hold nothing else so far)
+    #[arg(long, env = "PGKEEP_DATA_ONLY")]
+    pub data_only: bool,
+    /// Connections that read side by side [default: one for each core, at most 8]
+    #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
+    pub jobs: Option<usize>,
+    /// How to compress: gzip, zstd or none, with an optional level such as gzip:6
+    #[arg(long, value_name = "METHOD[:LEVEL]", env = "PGKEEP_COMPRESS")]
+    pub compress: Option<Compression>,
+}
+
+/// Parses `--jobs`.
+pub fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(jobs @ 1..=64) => Ok(jobs),
+        _ => Err("must be a number from 1 to 64".to_owned()),
+    }
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure> {
+    let destination = match &args.out {
+        None => Destination::Folder,
+        Some(path) if path.as_os_str() == "-" => Destination::Stdout,
+        Some(path) => Destination::File(path.clone()),
+    };
+    if matches!(destination, Destination::Stdout) && context.global.json {
+        return Err(Failure::usage("--json and --out - both want standard output"));
+    }
+    let named = args.out.as_ref().and_then(|p| p.to_str()).unwrap_or_default();
+    let compression = args.compress.unwrap_or_else(|| by_name(named));
+    let options = BackupOptions {
+        destination,
+        filter: TableFilter::parse(&args.table, &args.exclude).map_err(|e| Failure::usage(e.to_string()))?,
+        jobs: args.jobs.unwrap_or_else(default_jobs),
+        compression,
+    };
+    let connector = context.connector()?;
+    context.note("INFO", &format!("backup of {} begins", connector.info.redacted()));
+    let result = backup::run(&connector, &context.folders, &options, &context.events, &context.cancel).await?;
+    context.note("INFO", &format!("backup ended: {} rows in {:.3} s", result.rows, result.seconds));
+    write_summary(context, &result);
+    if matches!(options.destination, Destination::Stdout) {
+        context.events.info(describe(&result));
+    } else {
+        context.result(&result, &describe(&result))?;
+    }
+    Ok(Ending::Done)
+}
+
+/// The compression that a file name asks for.
+fn by_name(name: &str) -> Compression {
+    let by_ending = [(".zst", "zstd"), (".gz", "gzip"), (".json", "none")];
+    by_ending
+        .iter()
+        .find(|(ending, _)| name.ends_with(ending))
+        .and_then(|(_, method)| method.parse().ok())
+        .unwrap_or_default()
+}
+
+fn describe(result: &BackupResult) -> String {
+    let rate = result.json_bytes as f64 / result.seconds.max(0.001);
+    format!(
+        "backed up {} rows of {} tables to {} ({}, {:.2} s, {}/s of JSON)",
+        HumanCount(result.rows),
+        result.tables,
+        result.file.as_ref().map_or("standard output".to_owned(), |p| p.display().to_string()),
+        HumanBytes(result.bytes),
+        result.seconds,
+        HumanBytes(rate as u64),
+    )
+}
+
+/// Keeps the result in `summaries/`. The archive is whole without it, so a failure is only said.
+fn write_summary(context: &Context, result: &BackupResult) {
+    let folder = context.folders.summaries();
+    let stem = format!("backup_{}", folders::stamp(result.started_at));
+    let written = serde_json::to_vec_pretty(result).map_err(std::io::Error::other).and_then(|mut text| {
+        text.push(b'\n');
+        let (path, _) = folders::create_unique(&folder, &stem, "json")?;
+        folders::replace_file(&path, &text)
+    });
+    if let Err(error) = written {
+        context.events.warn(format!("the backup is whole, but its summary could not be written: {error}"));
+    }
+}

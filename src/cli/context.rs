@@ -1,0 +1,154 @@
+//! What every subcommand works with: folders, listener, signals, connection settings, and the ways to end.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::args::{ColorWhen, Global};
+use super::screen::{Look, Screen};
+use crate::archive::error::ArchiveError;
+use crate::connection::Connector;
+use crate::failure::{Failure, FailureKind};
+use crate::folders::Folders;
+use crate::postgres::connect::RetryPolicy;
+use crate::postgres::conninfo::ConnInfo;
+use crate::progress::{Event, Events, Listener};
+
+/// What a subcommand works with.
+pub struct Context {
+    /// Flags of every command.
+    pub global: Global,
+    /// Where files lie.
+    pub folders: Folders,
+    /// Where events go.
+    pub events: Events,
+    /// Set by Ctrl-C and SIGTERM.
+    pub cancel: CancellationToken,
+    screen: Arc<Screen>,
+    color: bool,
+}
+
+struct Shared(Arc<Screen>);
+
+impl Listener for Shared {
+    fn event(&self, event: &Event) {
+        self.0.event(event);
+    }
+}
+
+impl Context {
+    /// For these flags; `logged` commands write to the log file.
+    pub fn new(global: Global, logged: bool) -> Context {
+        let color = match global.color {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        let look = Look { quiet: global.quiet, verbose: global.verbose, progress: !global.no_progress, color };
+        let folders = Folders::new(&global.dir);
+        let screen = Screen::new(look);
+        let screen = Arc::new(if logged { screen.with_log(&folders) } else { screen });
+        Context {
+            folders,
+            events: Events::new(Shared(screen.clone())),
+            cancel: CancellationToken::new(),
+            global,
+            screen,
+            color,
+        }
+    }
+
+    /// How to reach the database: flag, environment or file, else `DATABASE_URL`, else libpq's variables.
+    pub fn connector(&self) -> Result<Connector, Failure> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let url = self.global.database_url.clone().or_else(|| environment("DATABASE_URL").filter(|u| !u.is_empty()));
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let usage = |what: String| {
+            Failure::usage(what)
+                .state("nothing was read or written")
+                .next("give a URL such as postgres://user@host:5432/database with -d or PGKEEP_DATABASE_URL; the password best in ~/.pgpass")
+        };
+        let mut info =
+            ConnInfo::resolve(url.as_deref(), &environment, home.as_deref()).map_err(|e| usage(e.to_string()))?;
+        if let Some(file) = &self.global.password_file {
+            info = info.with_password_file(file).map_err(|e| usage(e.to_string()))?;
+        } else if let Some(command) = &self.global.password_command {
+            info = info.with_password_command(command).map_err(|e| usage(e.to_string()))?;
+        }
+        for warning in &info.warnings {
+            self.events.warn(warning.clone());
+        }
+        let retry = RetryPolicy { attempts: self.global.connect_attempts, ..RetryPolicy::default() };
+        Ok(Connector { info, retry })
+    }
+
+    /// Finds an archive by path or bare name.
+    pub fn find_archive(&self, name: &str) -> Result<PathBuf, Failure> {
+        self.folders.find_archive(name).map_err(|_| {
+            Failure::usage(format!(
+                "there is no archive {name:?}, neither as a path nor in {} or {}",
+                self.folders.backups().display(),
+                self.folders.safety_backups().display()
+            ))
+            .state("nothing was read or written")
+            .next("see what archives there are with pgkeep list and pgkeep list-safety (--dir says where to look)")
+        })
+    }
+
+    /// Prints the result: `object` with `--json`, else `text`.
+    pub fn result<T: Serialize>(&self, object: &T, text: &str) -> Result<(), Failure> {
+        if self.global.json { self.json(object) } else { print(&format!("{}\n", text.trim_end())) }
+    }
+
+    /// Prints one JSON object.
+    pub fn json<T: Serialize>(&self, object: &T) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(object)
+            .map_err(|e| Failure::failed(format!("the result cannot be written as JSON: {e}")))?;
+        print(&format!("{text}\n"))
+    }
+
+    /// Writes a line to the log file alone.
+    pub fn note(&self, level: &str, text: &str) {
+        self.screen.note(level, text);
+    }
+
+    /// Prints a failure: what happened, what state things are in, what to do.
+    pub fn explain(&self, failure: &Failure) {
+        self.note("ERROR", &failure.what);
+        explain(failure, self.color);
+    }
+}
+
+/// Prints a failure to standard error.
+pub fn explain(failure: &Failure, color: bool) {
+    let (red, bold, plain) = if color { ("\x1b[31;1m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+    let mut text = format!("{red}error:{plain} {}\n", failure.what);
+    if !failure.state.is_empty() {
+        text += &format!("{bold}state:{plain} {}\n", failure.state);
+    }
+    if !failure.next.is_empty() {
+        text += &format!("{bold}next:{plain}  {}\n", failure.next);
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Writes to standard output. A reader that has gone away (`| head`) is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::from_io("writing to standard output", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An archive that cannot be used.
+pub fn invalid(error: &ArchiveError) -> Failure {
+    Failure::new(FailureKind::Archive, error.to_string())
+        .state("nothing was changed")
+        .next("choose another archive (pgkeep list, pgkeep list-safety)")
+}

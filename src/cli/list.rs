@@ -1,0 +1,83 @@
+//! `pgkeep list` and `pgkeep list-safety`.
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+
+use super::Ending;
+use super::context::Context;
+use crate::failure::Failure;
+use crate::listing::{self, Entry};
+
+/// Flags of the lists: none but the global ones.
+#[derive(Args, Debug)]
+pub struct ListArgs {}
+
+/// Which archives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those in `backups/`.
+    Backups,
+    /// Those in `safety_backups/`.
+    SafetyBackups,
+}
+
+#[derive(Serialize)]
+struct Archives {
+    archives: Vec<Entry>,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, _args: &ListArgs, which: Which) -> Result<Ending, Failure> {
+    let folder = match which {
+        Which::Backups => context.folders.backups(),
+        Which::SafetyBackups => context.folders.safety_backups(),
+    };
+    let archives = listing::list(&context.folders, &folder)
+        .map_err(|e| Failure::from_io(format!("reading folder {}", folder.display()), &e))?;
+    let text = if archives.is_empty() {
+        format!("no archives in {}", folder.display())
+    } else {
+        table(&archives, which)
+    };
+    context.result(&Archives { archives }, &text)?;
+    Ok(Ending::Done)
+}
+
+fn table(archives: &[Entry], which: Which) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let mut head = vec!["FILE", "CREATED (UTC)", "DATABASE", "TABLES", "ROWS", "SIZE", "VERIFIED"];
+    if which == Which::SafetyBackups {
+        head.push("GUARDS");
+    }
+    table.set_header(head);
+    for at in [3, 4, 5] {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for entry in archives {
+        let number = |n: Option<u64>| n.map(|n| HumanCount(n).to_string()).unwrap_or_default();
+        let verified = match (&entry.error, entry.verified) {
+            (Some(error), _) => format!("BROKEN: {error}"),
+            (None, true) => "yes".to_owned(),
+            (None, false) => "not yet".to_owned(),
+        };
+        let mut row = vec![
+            entry.file.clone(),
+            entry.created_at.map(|t| t.format("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default(),
+            entry.database.clone().unwrap_or_default(),
+            number(entry.tables),
+            number(entry.rows),
+            HumanBytes(entry.bytes).to_string(),
+            verified,
+        ];
+        if which == Which::SafetyBackups {
+            row.push(entry.guards.clone().unwrap_or_default());
+        }
+        table.add_row(row);
+    }
+    table.to_string()
+}

@@ -1,0 +1,117 @@
+//! The command line: one file a subcommand, and the only room that prints, prompts, exits and reads the environment.
+
+mod args;
+mod backup;
+mod completions;
+mod conceal;
+mod config;
+mod context;
+mod list;
+mod restore;
+mod rollback;
+mod screen;
+mod show;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use tokio::signal::unix::{SignalKind, signal};
+
+use args::{Cli, Command};
+use context::{Context, explain};
+
+use crate::failure::{Failure, FailureKind};
+
+/// How a subcommand ended when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// All done.
+    Done,
+    /// `--keep-going`: some tables failed.
+    Partial,
+}
+
+/// Runs the program and returns its exit code.
+pub fn main() -> ExitCode {
+    if let Err(failure) = conceal::conceal() {
+        explain(&failure, false);
+        return failure.kind.exit_code().into();
+    }
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let logged = matches!(cli.command, Command::Backup(_) | Command::Restore(_) | Command::Rollback(_));
+    let context = Context::new(cli.global, logged);
+    match run(&context, cli.command) {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Partial) => ExitCode::from(3),
+        Err(failure) => {
+            context.explain(&failure);
+            failure.kind.exit_code().into()
+        }
+    }
+}
+
+fn parse() -> Result<Cli, ExitCode> {
+    let usage = |text: String| {
+        explain(&Failure::usage(text), false);
+        ExitCode::from(FailureKind::Usage.exit_code())
+    };
+    let mut command = config::relax_switches(Cli::command());
+    // The configuration file is looked for before anything else is understood; what is wrong otherwise is said below.
+    let early = command.clone().ignore_errors(true).try_get_matches();
+    let named = early.ok().and_then(|m| m.try_get_one::<std::path::PathBuf>("config").ok().flatten().cloned());
+    let file = config::read(named.as_deref()).map_err(|e| usage(e.to_string()))?;
+    if let Some((path, table)) = file {
+        command = config::apply(command, &path, &table).map_err(|e| usage(e.to_string()))?;
+    }
+    // clap ends with 0 for --help and --version, 2 for wrong usage: the contract's codes.
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let _ = error.print();
+        ExitCode::from(error.exit_code() as u8)
+    })
+}
+
+fn run(context: &Context, command: Command) -> Result<Ending, Failure> {
+    match command {
+        Command::List(args) => list::run(context, &args, list::Which::Backups),
+        Command::ListSafety(args) => list::run(context, &args, list::Which::SafetyBackups),
+        Command::Show(args) => show::run(context, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => completions::man(&args),
+        Command::Validate(args) => on_runtime(context, validate::run(context, &args)),
+        Command::Backup(args) => on_runtime(context, backup::run(context, &args)),
+        Command::Restore(args) => on_runtime(context, restore::run(context, &args)),
+        Command::Rollback(args) => on_runtime(context, rollback::run(context, &args)),
+    }
+}
+
+/// Runs an engine with Ctrl-C and SIGTERM turned into a polite request to stop.
+fn on_runtime(
+    context: &Context,
+    work: impl Future<Output = Result<Ending, Failure>>,
+) -> Result<Ending, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::from_io("starting threads", &e))?;
+    let result = runtime.block_on(async {
+        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+            let mut signals = signal(kind).map_err(|e| Failure::from_io("listening for signals", &e))?;
+            let (cancel, events) = (context.cancel.clone(), context.events.clone());
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    events.info("interrupted: undoing what was begun; please wait");
+                    cancel.cancel();
+                }
+            });
+        }
+        work.await
+    });
+    // Threads that still read or compress have nothing left to do that anybody waits for.
+    runtime.shutdown_background();
+    result
+}

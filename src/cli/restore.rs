@@ -1,0 +1,215 @@
+//! `pgkeep restore`, and what it shares with `pgkeep rollback`.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::HumanCount;
+
+use super::Ending;
+use super::args::{default_jobs, duration};
+use super::backup::jobs;
+use super::context::Context;
+use crate::failure::Failure;
+use crate::restore::log::{RestoreLog, Status};
+use crate::restore::run::{Outcome, Prepared, prepare};
+use crate::restore::{Mode, RestoreOptions};
+use crate::selection::TableFilter;
+
+/// Flags of `restore`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgkeep restore --safe --file shop_backup_20251128_074723
+  pgkeep restore --safe --mode exact --table bookings --file F
+  pgkeep restore --dry-run --file F
+
+With --safe a safety backup is taken first, from the very state that the restore locks: pgkeep rollback latest puts
+the target back. Without it, a restore over existing rows cannot be undone and asks first.")]
+pub struct RestoreArgs {
+    /// Archive to restore: a path, or a file name in backups/ or safety_backups/
+    #[arg(short, long, value_name = "FILE", env = "PGKEEP_FILE")]
+    pub file: String,
+    /// Take a safety backup first, so that the restore can be undone
+    #[arg(long, env = "PGKEEP_SAFE")]
+    pub safe: bool,
+    /// How archived rows meet live rows
+    #[arg(long, value_name = "MODE", env = "PGKEEP_MODE", default_value = "upsert")]
+    pub mode: ModeArg,
+    /// Tables to restore, all others left out; may be given several times
+    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE", value_delimiter = ',')]
+    pub table: Vec<String>,
+    /// Tables to leave out; may be given several times
+    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+    /// Do everything but keep nothing: say what would be inserted, updated and deleted
+    #[arg(long, env = "PGKEEP_DRY_RUN")]
+    pub dry_run: bool,
+    /// Commit the tables that can be restored, leave the others as they were, and end with exit code 3
+    #[arg(long, env = "PGKEEP_KEEP_GOING")]
+    pub keep_going: bool,
+    /// Tables that the archive must hold, and not empty
+    #[arg(long, value_name = "TABLE", env = "PGKEEP_CRITICAL", value_delimiter = ',')]
+    pub critical: Vec<String>,
+    /// Flags that rollback has, too.
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
+
+/// Flags of `restore` and `rollback`.
+#[derive(Args, Debug)]
+pub struct SharedArgs {
+    /// How long to wait for each lock, such as 10s, 500ms or 5min
+    #[arg(long, value_name = "TIME", env = "PGKEEP_LOCK_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub lock_timeout: Duration,
+    /// Connections that take the safety backup side by side [default: one for each core, at most 8]
+    #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
+    pub jobs: Option<usize>,
+    /// Do not ask
+    #[arg(short, long, env = "PGKEEP_YES")]
+    pub yes: bool,
+}
+
+/// How archived rows meet live rows.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ModeArg {
+    /// Insert missing rows, update different ones, keep others
+    Upsert,
+    /// As upsert, and delete rows that the archive does not have
+    Exact,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failure> {
+    let options = RestoreOptions {
+        archive: context.find_archive(&args.file)?,
+        filter: TableFilter::parse(&args.table, &args.exclude).map_err(|e| Failure::usage(e.to_string()))?,
+        mode: match args.mode {
+            ModeArg::Upsert => Mode::Upsert,
+            ModeArg::Exact => Mode::Exact,
+        },
+        safe: args.safe,
+        rollback: false,
+        keep_going: args.keep_going,
+        dry_run: args.dry_run,
+        lock_timeout: args.shared.lock_timeout,
+        jobs: args.shared.jobs.unwrap_or_else(default_jobs),
+        critical: args.critical.clone(),
+    };
+    restore(context, options, args.shared.yes).await
+}
+
+/// Restores, asking first where a restore cannot be undone.
+pub async fn restore(context: &Context, options: RestoreOptions, yes: bool) -> Result<Ending, Failure> {
+    let connector = context.connector()?;
+    context.note(
+        "INFO",
+        &format!("restore of {} into {} begins", options.archive.display(), connector.info.redacted()),
+    );
+    let prepared = prepare(&connector, &context.folders, options, &context.events, &context.cancel).await?;
+    if prepared.needs_confirmation() {
+        confirm(context, &prepared, yes)?;
+    }
+    let outcome = prepared.execute(&context.events, &context.cancel).await?;
+    context.note("INFO", &format!("restore ended: {:?}", outcome.log.status));
+    report(context, outcome)
+}
+
+fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<(), Failure> {
+    context.events.warn(format!(
+        "no --safe: this restore into {} cannot be undone. Rows of {} may be overwritten{}: {}",
+        prepared.target,
+        count(prepared.tables_with_rows.len(), "table"),
+        if prepared.mode() == Mode::Exact { " or deleted" } else { "" },
+        abridged(&prepared.tables_with_rows),
+    ));
+    if yes {
+        return Ok(());
+    }
+    let refused = |what: &str| {
+        Failure::usage(what).state("the target is untouched").next("add --safe (then it can be undone), or --yes")
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("a restore that cannot be undone needs --yes when there is no terminal to ask on"));
+    }
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "Type yes to go on: ").and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|e| Failure::from_io("reading the answer", &e))?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(refused("not confirmed")) }
+}
+
+fn report(context: &Context, outcome: Outcome) -> Result<Ending, Failure> {
+    let Outcome { log, log_path, failure } = outcome;
+    let file = log_path.map(|p| p.display().to_string());
+    if context.global.json {
+        context.json(&log)?;
+    }
+    if let Some(failure) = failure {
+        return Err(match file {
+            Some(file) => Failure { what: format!("{}\n  log:  {file}", failure.what), ..failure },
+            None => failure,
+        });
+    }
+    if !context.global.json {
+        super::context::print(&describe(&log, file.as_deref()))?;
+    }
+    Ok(if log.status == Status::Partial { Ending::Partial } else { Ending::Done })
+}
+
+fn describe(log: &RestoreLog, file: Option<&str>) -> String {
+    let mut text = String::new();
+    let changed: Vec<_> =
+        log.tables_restored.iter().filter(|(_, t)| t.inserted + t.updated + t.deleted > 0).collect();
+    for (table, t) in &changed {
+        text += &format!(
+            "  {table}: {} inserted, {} updated, {} deleted, {} unchanged\n",
+            HumanCount(t.inserted),
+            HumanCount(t.updated),
+            HumanCount(t.deleted),
+            HumanCount(t.unchanged)
+        );
+    }
+    let unchanged = log.tables_restored.len() - changed.len();
+    if unchanged > 0 {
+        text += &format!("  {} unchanged\n", count(unchanged, "table"));
+    }
+    for failed in &log.tables_failed {
+        text += &format!("  {}: NOT RESTORED: {}\n", failed.table, failed.error);
+    }
+    let verb = match (log.operation.as_str(), log.status) {
+        ("dry-run", _) => "would restore (nothing was changed)",
+        (_, Status::Partial) => "restored in part",
+        ("rollback", _) => "rolled back and verified",
+        _ => "restored and verified",
+    };
+    text += &format!(
+        "{verb}: {} inserted, {} updated, {} deleted in {}",
+        HumanCount(log.total_inserted),
+        HumanCount(log.total_updated),
+        HumanCount(log.total_deleted),
+        log.target
+    );
+    if let Some(file) = file {
+        text += &format!("\n  log:  {file}");
+    }
+    if let Some(safety) = &log.safety_backup_file {
+        text += &format!("\n  undo: pgkeep rollback {safety}");
+    }
+    text + "\n"
+}
+
+/// `1 table`, `2 tables`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+fn abridged(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
+    let more = if names.len() > shown.len() {
+        format!(" and {} more", names.len() - shown.len())
+    } else {
+        String::new()
+    };
+    format!("{}{more}", shown.join(", "))
+}
