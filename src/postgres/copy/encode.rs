@@ -1,9 +1,9 @@
 //! A COPY text row to a JSON row line.
 
 use super::{CopyError, CopyProblem, ends};
-use crate::row::CellForm;
 use crate::row::scan::{copy_plain, copy_short, escape_byte, escape_into, number_end, value_end};
 use crate::row::wrapped::{MARK, wrap_hex, wrap_text};
+use crate::row::{CellForm, utf8};
 
 /// Translates the rows of one table from COPY text to JSON.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl RowEncoder {
         // Quotes, commas, brackets, and the word that is stored beyond the end before it is cut back.
         out.reserve(copy_row.len() + 3 * self.forms.len() + 16);
         out.push(b'[');
-        let utf8 = std::str::from_utf8(copy_row).is_ok();
+        let utf8 = utf8(copy_row).is_ok();
         let mut at = 0;
         for (i, form) in self.forms.iter().enumerate() {
             match next_cell(*form, copy_row, at, i == 0, utf8, out) {
