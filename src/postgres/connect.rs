@@ -198,20 +198,21 @@ async fn try_address(
     };
     // As in libpq, but narrower: only where the other way may make a difference. A wrong password is not sent
     // again without encryption.
-    let other_way_may_do = error.kind == ConnectErrorKind::Tls || error.sqlstate.as_deref() == Some("28000");
+    let refused_by_rule = error.sqlstate.as_deref() == Some("28000");
+    let other_way_may_do =
+        refused_by_rule || matches!(error.kind, ConnectErrorKind::Tls | ConnectErrorKind::NoTls);
     match second {
-        Some(second) if other_way_may_do => match open(info, host, address, wish, second).await {
-            Ok(session) => Ok(session),
-            Err(mut again) => {
+        Some(second) if other_way_may_do => {
+            let mut again = match open(info, host, address, wish, second).await {
+                Ok(session) => return Ok(session),
+                Err(again) => again,
+            };
+            if error.kind != ConnectErrorKind::NoTls && again.message != error.message {
                 let (this, that) = if second.is_some() { ("with", "without") } else { ("without", "with") };
-                if again.message != error.message
-                    && error.sqlstate.is_some() | (error.kind == ConnectErrorKind::Tls)
-                {
-                    again.message = format!("{this} TLS: {}; {that} TLS: {}", again.message, error.message);
-                }
-                Err(again)
+                again.message = format!("{this} TLS: {}; {that} TLS: {}", again.message, error.message);
             }
-        },
+            Err(again)
+        }
         _ => Err(error),
     }
 }

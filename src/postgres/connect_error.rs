@@ -22,6 +22,8 @@ pub enum ConnectErrorKind {
     NotReady,
     /// The server has no free connection.
     TooManyConnections,
+    /// The server does not speak TLS.
+    NoTls,
     /// TLS could not be agreed on, or the certificate is not trusted.
     Tls,
     /// Wrong or missing password, unknown role, or no `pg_hba.conf` entry.
@@ -149,7 +151,20 @@ fn from_transport(info: &ConnInfo, host: &Host, cause: &Error) -> HostError {
     use ConnectErrorKind as Kind;
     let (place, user) = (host.display_with_port(), &info.user);
     let inner = std::error::Error::source(cause).map(ToString::to_string).unwrap_or_default();
+    let strange = |what: &dyn fmt::Display| {
+        let message = format!("what answers at {place} does not speak like a Postgres server ({what})");
+        HostError::new(Kind::NotPostgres, message)
+    };
     if let Some(io) = io_error(cause) {
+        // The codec's complaints come as I/O errors that no system call made.
+        if io.raw_os_error().is_none()
+            && matches!(
+                io.kind(),
+                io::ErrorKind::Other | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+            )
+        {
+            return strange(io);
+        }
         let hint = match (io.kind(), &host.place) {
             (io::ErrorKind::NotFound, Place::Unix(_)) => {
                 "there is no such socket (is the server running, with this port and socket folder?)"
@@ -182,16 +197,13 @@ fn from_transport(info: &ConnInfo, host: &Host, cause: &Error) -> HostError {
             format!("cannot authenticate user \"{user}\" at {place}: {reason}"),
         ),
         ("error performing TLS handshake", SERVER_WITHOUT_TLS) => HostError::new(
-            Kind::Tls,
+            Kind::NoTls,
             format!("cannot connect to {place}: the server does not support TLS, which sslmode insists on"),
         ),
         ("error performing TLS handshake", reason) => {
             HostError::new(Kind::Tls, format!("cannot connect to {place}: TLS failed: {reason}"))
         }
-        (what, reason) => HostError::new(
-            Kind::NotPostgres,
-            format!("what answers at {place} does not speak like a Postgres server ({what}: {reason})"),
-        ),
+        (what, reason) => strange(&format_args!("{what}: {reason}")),
     }
 }
 

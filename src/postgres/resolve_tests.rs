@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::*;
-use crate::postgres::conninfo::{ChannelBinding, RootCert, SslMode, TargetSession, TlsVersion};
+use crate::postgres::conninfo::{ChannelBinding, Host, RootCert, SslMode, TargetSession, TlsVersion};
 
 /// Resolves with an environment of `NAME=value` words and a home folder.
 fn resolve(url: Option<&str>, environment: &[&str], home: Option<&Path>) -> Result<ConnInfo, ConnInfoError> {
@@ -28,8 +28,6 @@ fn summary(info: &ConnInfo) -> String {
     let password = info.password.as_ref().map_or("-", |secret| secret.expose());
     format!("{} {password} {} {}", info.user, hosts.join(","), info.dbname)
 }
-
-use crate::postgres::conninfo::Host;
 
 #[test]
 fn urls_are_read_as_libpq_reads_them() {
@@ -257,4 +255,34 @@ fn the_password_file_serves_each_host_its_own() {
     let info = resolve(Some("host=a port=1 user=u dbname=d"), &[&named], None).unwrap();
     assert_eq!(info.password_for(&info.hosts[0]), None);
     assert!(info.warnings[0].contains("others may read it"));
+}
+
+/// Percent-encodes everything.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_string_is_read_or_refused(text in ".*", tail in ".*") {
+        for text in [text.clone(), format!("postgres://{text}"), format!("postgres://u:{text}@{tail}"), format!("host={text} {tail}")] {
+            let _ = dsn::parse(&text);
+        }
+    }
+
+    #[test]
+    fn any_name_and_password_survive_a_url_and_a_pair(user in "[^\0]+", password in "[^\0]+", dbname in "[^\0]+") {
+        let url = format!("postgres://{}:{}@h/{}", encoded(&user), encoded(&password), encoded(&dbname));
+        let quoted = |text: &str| format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"));
+        let pairs =
+            format!("host=h user={} password={} dbname={}", quoted(&user), quoted(&password), quoted(&dbname));
+        for text in [url, pairs] {
+            let info = plain(&text);
+            proptest::prop_assert_eq!((&info.user, &info.dbname), (&user, &dbname));
+            proptest::prop_assert_eq!(info.password.as_ref().unwrap().expose(), &password);
+            // The redacted form leads to the same place.
+            let again = plain(&info.redacted());
+            proptest::prop_assert_eq!((&again.user, &again.dbname, &again.hosts), (&user, &dbname, &info.hosts));
+        }
+    }
 }

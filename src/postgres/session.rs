@@ -150,7 +150,8 @@ where
                 }),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
-                    *lock(&link.ended) = Some(error::describe(&error));
+                    // A query may have been told more already.
+                    lock(&link.ended).get_or_insert_with(|| error::describe(&error));
                     return;
                 }
                 None => return,
@@ -201,17 +202,19 @@ impl Session {
 
     /// One sentence about a failed query: the server's words, or why the connection is gone.
     pub fn describe(&self, error: &Error) -> String {
-        let place = self.host.display_with_port();
-        match self.lost() {
-            // The error itself knows better when the server ended the session while it ran the query.
-            Some(reason) if error.as_db_error().is_none() && error::is_connection_loss(error) => {
-                format!("the connection to {place} was lost: {}", without_prefix(&reason))
-            }
-            _ if error::is_connection_loss(error) => {
-                format!("the connection to {place} was lost: {}", without_prefix(&error::describe(error)))
-            }
-            _ => error::describe(error),
+        if !error::is_connection_loss(error) {
+            return error::describe(error);
         }
+        let reason = if error.as_db_error().is_some() {
+            // The server ended the session while it ran this query: its words went to the query, not to the task.
+            // Later queries shall know them too.
+            let words = error::describe(error);
+            *lock(&self.link.ended) = Some(words.clone());
+            words
+        } else {
+            self.lost().unwrap_or_else(|| error::describe(error))
+        };
+        format!("the connection to {} was lost: {}", self.host.display_with_port(), without_prefix(&reason))
     }
 
     /// Asks the server to cancel what the session is doing.

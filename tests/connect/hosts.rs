@@ -140,6 +140,7 @@ async fn what_is_no_postgres_is_told_apart() {
             &format!("sslmode={mode} connect_timeout=2"),
         )))
         .await;
-        assert!(!error.is_transient() || mode == "disable", "{mode}: {error}");
+        let kind = if mode == "require" { ConnectErrorKind::NoTls } else { ConnectErrorKind::NotPostgres };
+        assert_eq!((error.kind(), error.is_transient()), (kind, false), "{error}");
     }
 }

@@ -1,5 +1,5 @@
 //! Connections against a real server: one cluster with TLS on serves all tests.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod certificates;
 mod hosts;

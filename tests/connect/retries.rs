@@ -83,7 +83,7 @@ async fn a_server_that_starts_up_is_waited_for() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_connections_are_waited_out() {
     let info = info(&url("single", "shop", ""));
     let first = once(&info).await.unwrap();

@@ -102,6 +102,8 @@ async fn a_terminated_session_says_why() {
     let failed = session.client.simple_query("SELECT pg_sleep(60)").await.unwrap_err();
     assert!(error::is_connection_loss(&failed));
     assert_eq!(session.describe(&failed), expected);
+    let again = session.client.simple_query("SELECT 1").await.unwrap_err();
+    assert_eq!(session.describe(&again), expected);
     killer.await.unwrap();
 }
 
