@@ -1,9 +1,11 @@
 //! Connections as the engines ask for them: one that leads, and as many workers as the server grants.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Failure, FailureKind};
-use crate::postgres::connect::{self, ConnectError, RetryPolicy, Session};
+use crate::postgres::connect::{self, ConnectError, ConnectErrorKind, RetryPolicy, Session};
 use crate::postgres::conninfo::ConnInfo;
 use crate::progress::Events;
 
@@ -55,11 +57,37 @@ pub async fn lead(connector: &Connector, events: &Events, cancel: &CancellationT
         () = cancel.cancelled() => Err(Failure::interrupted()),
         session = connector.connect(events) => session.map_err(|error| {
             let failure = Failure::new(FailureKind::Access, error.to_string());
-            let failure = match error.hint() {
-                Some(hint) => failure.next(hint),
-                None => failure,
-            };
-            failure.state("nothing was read or written")
+            failure.state("nothing was read or written").next(next_step(error.kind()))
         }),
+    }
+}
+
+/// Asks the server to stop what the session is doing. Where it cannot be asked in time, it notices by itself that the
+/// connection is gone.
+pub async fn stop(session: &Session) {
+    let _ = tokio::time::timeout(Duration::from_secs(5), session.cancel()).await;
+}
+
+fn next_step(kind: ConnectErrorKind) -> &'static str {
+    match kind {
+        ConnectErrorKind::Unreachable | ConnectErrorKind::Timeout => {
+            "check that the server is up, and host and port; then run the same command again"
+        }
+        ConnectErrorKind::UnknownHost => "check the host's name in the URL",
+        ConnectErrorKind::NotReady => "wait for the server, then run the same command again",
+        ConnectErrorKind::TooManyConnections => {
+            "wait, end idle sessions, or raise max_connections; then run the same command again"
+        }
+        ConnectErrorKind::Tls | ConnectErrorKind::NoTls => {
+            "name the CA with sslrootcert=FILE, or choose another sslmode (verify-full, verify-ca, require, prefer, disable)"
+        }
+        ConnectErrorKind::Authentication => {
+            "check user and password (~/.pgpass, PGPASSWORD, PGKEEP_PASSWORD_FILE) and the server's pg_hba.conf"
+        }
+        ConnectErrorKind::NoSuchDatabase => "check the database's name; psql -l lists those that there are",
+        ConnectErrorKind::NotPermitted => "GRANT CONNECT ON DATABASE … TO the role, or connect as another",
+        ConnectErrorKind::WrongTarget => "name another host, or another target_session_attrs",
+        ConnectErrorKind::NotPostgres => "check host and port",
+        ConnectErrorKind::Settings | ConnectErrorKind::Refused => "check the connection settings",
     }
 }

@@ -2,9 +2,10 @@
 //! exit codes of the contract that is.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use crate::archive::error::ArchiveError;
-use crate::postgres::connect::ConnectError;
+use crate::archive::validate::Report;
 use crate::postgres::error as pg;
 
 /// The classes of failure that a caller, a script or a person must tell apart.
@@ -111,17 +112,45 @@ impl Failure {
         failure
     }
 
+    /// An archive that cannot be read or written.
+    pub fn from_archive(error: &ArchiveError) -> Failure {
+        match error {
+            ArchiveError::Cancelled => Failure::interrupted(),
+            error if error.is_invalid() => Failure::new(FailureKind::Archive, error.to_string()),
+            error => {
+                let mut failure = Failure::failed(error.to_string());
+                failure.next = io_hint(error.io_kind()).to_owned();
+                failure
+            }
+        }
+    }
+
+    /// What validation found wrong.
+    pub fn from_report(report: &Report) -> Failure {
+        const LISTED: usize = 10;
+        let mut lines: Vec<String> = report.critical_failures.iter().map(ToString::to_string).collect();
+        lines.extend(report.damage.iter().take(LISTED).map(ToString::to_string));
+        if report.damaged_chunks > LISTED as u64 {
+            lines.push(format!("and {} damaged chunks more", report.damaged_chunks - LISTED as u64));
+        }
+        Failure::new(FailureKind::Archive, lines.join("\n    "))
+    }
+
     /// An operating-system error about a path.
     pub fn from_io(doing: impl fmt::Display, error: &std::io::Error) -> Failure {
-        let failure = Failure::failed(format!("{doing}: {error}"));
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => failure
-                .next("free disk space on this machine or choose another folder with --dir or --out, then run again"),
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                failure.next("choose a folder that you may write to with --dir or --out")
-            }
-            _ => failure,
+        Failure::failed(format!("{doing}: {error}")).next(io_hint(Some(error.kind())))
+    }
+}
+
+fn io_hint(kind: Option<ErrorKind>) -> &'static str {
+    match kind {
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            "free disk space on this machine or choose another folder with --dir or --out, then run the same command again"
         }
+        Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            "choose a folder that you may write to with --dir or --out"
+        }
+        _ => "",
     }
 }
 

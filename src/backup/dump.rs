@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::plan::{Part, Plan, Unit};
 use crate::archive::compression::Compression;
+use crate::archive::error::ArchiveError;
 use crate::archive::writer::{ArchiveWriter, ChunkEncoder, SealedChunk, Summary, table_line};
+use crate::connection;
 use crate::failure::Failure;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
@@ -109,7 +111,7 @@ impl Dump<'_> {
                 };
                 if result.is_err() {
                     shared.cancel.cancel();
-                    worker.cancel().await;
+                    connection::stop(&worker).await;
                 }
                 result
             }));
@@ -173,13 +175,13 @@ fn write_chunks<W: Write>(
     writer.finish().map_err(writing)
 }
 
-fn writing(error: std::io::Error) -> Failure {
-    Failure::from_io("writing the archive", &error)
+fn writing(error: ArchiveError) -> Failure {
+    Failure::from_archive(&error)
 }
 
 /// Takes units until none is left.
 async fn drain(client: &Client, shared: &Shared, sender: &mpsc::Sender<SealedChunk>) -> Result<(), Failure> {
-    let mut encoder = Some(ChunkEncoder::new(shared.compression));
+    let mut encoder = None;
     loop {
         let Some(unit) = lock(&shared.units).pop_front() else { return Ok(()) };
         copy_unit(client, shared, &unit, &mut encoder, sender).await?;
@@ -194,7 +196,7 @@ async fn work_as_worker(
     locks: &std::collections::HashMap<u32, String>,
 ) -> Result<(), Failure> {
     client.batch_execute(setup).await?;
-    let mut encoder = Some(ChunkEncoder::new(shared.compression));
+    let mut encoder = None;
     let mut locked = HashSet::new();
     loop {
         let Some(unit) = lock(&shared.units).pop_front() else { return Ok(()) };
@@ -227,8 +229,9 @@ struct Chunks<'a> {
     filling: Vec<u8>,
     rows: u64,
     piece: u32,
+    /// Away while a chunk is being compressed.
     encoder: &'a mut Option<ChunkEncoder>,
-    sealing: Option<tokio::task::JoinHandle<(ChunkEncoder, std::io::Result<SealedChunk>)>>,
+    sealing: Option<tokio::task::JoinHandle<(ChunkEncoder, Result<SealedChunk, ArchiveError>)>>,
     reported_bytes: u64,
 }
 
@@ -275,7 +278,10 @@ impl Chunks<'_> {
             rows,
             bytes: advance,
         });
-        let mut encoder = self.encoder.take().unwrap_or_else(|| ChunkEncoder::new(self.shared.compression));
+        let mut encoder = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None => ChunkEncoder::new(self.shared.compression).map_err(|e| Failure::from_archive(&e))?,
+        };
         self.sealing = Some(tokio::task::spawn_blocking(move || {
             let sealed = encoder.seal_rows(table, range, piece, &raw, rows);
             (encoder, sealed)
@@ -289,7 +295,7 @@ impl Chunks<'_> {
         let (encoder, sealed) =
             sealing.await.map_err(|e| Failure::failed(format!("compression ended abnormally: {e}")))?;
         *self.encoder = Some(encoder);
-        let sealed = sealed.map_err(|e| Failure::from_io("compressing", &e))?;
+        let sealed = sealed.map_err(|e| Failure::from_archive(&e))?;
         // The writer's own failure is reported by the writer.
         self.sender.send(sealed).await.map_err(|_| Failure::interrupted())
     }

@@ -16,10 +16,11 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::compression::Compression;
+use crate::archive::error::ArchiveError;
 use crate::archive::file::{self, AtomicFile};
 use crate::archive::model::{self, FORMAT, Guards, Header, Kind, VERSION};
 use crate::archive::writer::{ArchiveWriter, Summary};
-use crate::connection::{Connector, lead};
+use crate::connection::{Connector, lead, stop};
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
 use crate::postgres::catalog::Catalog;
@@ -124,14 +125,14 @@ pub async fn run(
         let (file, summary) = match &options.destination {
             Destination::Stdout => {
                 let writer = ArchiveWriter::create(std::io::stdout(), options.compression, &header.0)
-                    .map_err(|e| Failure::from_io("writing the archive to standard output", &e))?;
+                    .map_err(|e| Failure::from_archive(&e))?;
                 let (mut stdout, summary) = dump.run(&session.client, workers, writer).await?;
                 stdout.flush().map_err(|e| Failure::from_io("writing the archive to standard output", &e))?;
                 (None, summary)
             }
             Destination::File(path) => {
                 let (file, summary) = to_file(dump, &session, workers, &header.0, path.clone()).await?;
-                file.commit().map_err(|e| Failure::from_io(format!("finishing {}", path.display()), &e))?;
+                file.commit().map_err(|e| Failure::from_archive(&e))?;
                 (Some(path.clone()), summary)
             }
             Destination::Folder => {
@@ -197,7 +198,7 @@ async fn within<T>(
         () = interrupted(cancel) => Err(Failure::interrupted()),
     };
     if result.is_err() {
-        session.cancel().await;
+        stop(session).await;
     }
     result
 }
@@ -226,8 +227,8 @@ pub fn header(
         tool: TOOL.to_owned(),
         created_at,
         source: model::Source {
-            host: session.host.clone(),
-            port: session.port,
+            host: session.host.display(),
+            port: session.host.port,
             database: server.database.clone(),
             server_version: server.version.clone(),
             server_version_num: server.version_num,
@@ -262,7 +263,7 @@ async fn to_file(
     header: &Header,
     path: PathBuf,
 ) -> Result<(AtomicFile, Summary), Failure> {
-    let creating = |e: std::io::Error| Failure::from_io(format!("creating {}", path.display()), &e);
+    let creating = |e: ArchiveError| Failure::from_archive(&e);
     let file = AtomicFile::create(&path).map_err(creating)?;
     let writer = ArchiveWriter::create(file, dump.compression, header).map_err(creating)?;
     dump.run(&session.client, workers, writer).await
@@ -282,13 +283,14 @@ pub async fn to_folder(
     // What a killed run left behind; a failure to tidy is no reason not to back up.
     let _ = file::remove_stale_temps(folder);
     let ending = dump.compression.extension();
-    let first = folder.join(format!("{stem}.{ending}"));
+    let first = folders::candidates(folder, stem, ending).find(|path| !path.exists());
+    let first = first.unwrap_or_else(|| folder.join(format!("{stem}.{ending}")));
     let (mut file, summary) = to_file(dump, session, workers, header, first).await?;
     for path in folders::candidates(folder, stem, ending) {
         match file.commit_as(&path) {
             Ok(()) => return Ok((path, summary)),
-            Err((error, back)) if error.kind() == std::io::ErrorKind::AlreadyExists => file = back,
-            Err((error, _)) => return Err(Failure::from_io(format!("finishing {}", path.display()), &error)),
+            Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {}
+            Err(error) => return Err(Failure::from_archive(&error)),
         }
     }
     Err(Failure::failed(format!("no free name like {stem}.{ending} in {}", folder.display())))

@@ -7,7 +7,6 @@
 
 use crate::archive::model;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
-use crate::postgres::copy::form_of_type;
 use crate::postgres::quote;
 use crate::row::CellForm;
 use crate::selection::TableFilter;
@@ -106,7 +105,7 @@ impl Part {
     /// Describes a table as the header does.
     pub fn new(catalog: &Catalog, relation: &Relation) -> Part {
         let (generated, plain): (Vec<_>, Vec<_>) = relation.columns.iter().partition(|c| c.generated);
-        let forms: Vec<CellForm> = plain.iter().map(|c| form_of_type(c.base_type)).collect();
+        let forms: Vec<CellForm> = plain.iter().map(|c| CellForm::of_type(c.base_type)).collect();
         let columns = plain
             .iter()
             .zip(&forms)

@@ -11,7 +11,7 @@ use super::args::{ColorWhen, Global};
 use super::screen::{Look, Screen};
 use crate::archive::error::ArchiveError;
 use crate::connection::Connector;
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::folders::Folders;
 use crate::postgres::connect::RetryPolicy;
 use crate::postgres::conninfo::ConnInfo;
@@ -148,7 +148,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 /// An archive that cannot be used.
 pub fn invalid(error: &ArchiveError) -> Failure {
-    Failure::new(FailureKind::Archive, error.to_string())
+    Failure::from_archive(error)
         .state("nothing was changed")
         .next("choose another archive (pgkeep list, pgkeep list-safety)")
 }

@@ -135,7 +135,7 @@ fn rows(archive: &Archive, table: &str) -> Result<(), Failure> {
     let mut object = Vec::new();
     for chunk in archive.table_chunks(*index as u32) {
         let rows = archive.read_rows(chunk).map_err(|e| invalid(&e))?;
-        for line in rows.lines() {
+        for line in rows.rows() {
             object.clear();
             row::object(&names, line, &mut object).map_err(|e| {
                 let what = format!("table {table}, chunk at byte {}: {e}", chunk.offset);

@@ -11,7 +11,7 @@ use super::args::default_jobs;
 use super::context::{Context, invalid};
 use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::listing;
 use crate::progress::{Event, Phase};
 
@@ -43,7 +43,7 @@ pub async fn run(context: &Context, args: &ValidateArgs) -> Result<Ending, Failu
         ValidateOptions { quick: args.quick, threads: default_jobs(), critical: args.critical.clone() };
     let work = tokio::task::spawn_blocking(move || {
         let archive = Archive::open(&opened)?;
-        events.emit(Event::Started { phase: Phase::Validate, total_bytes: archive.file_bytes() });
+        events.emit(Event::Started { phase: Phase::Validate, total_bytes: archive.totals().bytes });
         let table: Arc<str> = Arc::from("");
         let progress = |bytes| {
             events.emit(Event::Advanced { phase: Phase::Validate, table: table.clone(), rows: 0, bytes });
@@ -71,15 +71,17 @@ pub async fn run(context: &Context, args: &ValidateArgs) -> Result<Ending, Failu
     };
     let totals = archive.totals();
     let mut object = serde_json::json!({
-        "file": path, "valid": report.is_whole(), "quick": args.quick, "tables": totals.tables, "rows": totals.rows,
+        "file": path, "valid": report.is_valid(), "quick": args.quick, "tables": totals.tables, "rows": totals.rows,
         "bytes": archive.file_bytes(), "json_bytes": totals.bytes, "seconds": seconds,
     });
-    if !report.is_whole() {
-        object["error"] = report.describe_damage().into();
+    if !report.is_valid() {
+        let failure = Failure::from_report(&report);
+        object["error"] = failure.what.clone().into();
         if context.global.json {
             context.json(&object)?;
         }
-        return Err(Failure::new(FailureKind::Archive, format!("{shown}: {}", report.describe_damage()))
+        return Err(failure
+            .while_doing(shown)
             .state("nothing was changed")
             .next("choose another archive (pgkeep list, pgkeep list-safety)"));
     }

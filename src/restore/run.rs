@@ -15,7 +15,7 @@ use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
-use crate::connection::{Connector, lead};
+use crate::connection::{Connector, lead, stop};
 use crate::failure::{Failure, FailureKind};
 use crate::folders::Folders;
 use crate::listing;
@@ -122,7 +122,7 @@ async fn prove(
     let (events, cancel, folders) = (events.clone(), cancel.clone(), folders.clone());
     let proof = tokio::task::spawn_blocking(move || -> Result<Archive, Failure> {
         let archive = Archive::open(&path).map_err(invalid)?;
-        events.emit(Event::Started { phase: Phase::Validate, total_bytes: archive.file_bytes() });
+        events.emit(Event::Started { phase: Phase::Validate, total_bytes: archive.totals().bytes });
         let table: Arc<str> = Arc::from("");
         let progress = |bytes| {
             events.emit(Event::Advanced { phase: Phase::Validate, table: table.clone(), rows: 0, bytes });
@@ -134,8 +134,8 @@ async fn prove(
             return Err(Failure::interrupted());
         }
         let report = report.map_err(invalid)?;
-        if !report.is_whole() {
-            return Err(Failure::new(FailureKind::Archive, report.describe_damage()));
+        if !report.is_valid() {
+            return Err(Failure::from_report(&report));
         }
         // Only a convenience for `list`; a read-only folder does not stop a restore.
         let _ = listing::mark_verified(&folders, &path, archive.index_sha256());
@@ -149,7 +149,7 @@ async fn prove(
 }
 
 fn invalid(error: ArchiveError) -> Failure {
-    Failure::new(FailureKind::Archive, error.to_string())
+    Failure::from_archive(&error)
 }
 
 /// A safety backup may only be rolled back into the database that it was taken from.
@@ -263,7 +263,7 @@ impl Prepared {
         log.undo();
         log.rolled_back = begun;
         log.status = if begun { Status::RolledBack } else { Status::Failed };
-        self.session.cancel().await;
+        stop(&self.session).await;
         let rollback = self.session.client.batch_execute("ROLLBACK");
         let rolled_back = matches!(tokio::time::timeout(Duration::from_secs(15), rollback).await, Ok(Ok(())));
         if !applied.unprotected.is_empty()

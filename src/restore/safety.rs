@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::plan::RestorePlan;
 use crate::archive::compression::Compression;
+use crate::archive::error::ArchiveError;
 use crate::archive::model::Guards;
 use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
@@ -16,7 +17,7 @@ use crate::backup::dump::Dump;
 use crate::backup::plan::Plan;
 use crate::backup::{header, snapshot, to_folder};
 use crate::connection::Connector;
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::folders::{self, Folders};
 use crate::listing;
 use crate::postgres::catalog::Catalog;
@@ -92,10 +93,10 @@ async fn prove(path: &std::path::Path, index_sha256: &str, folders: &Folders) ->
     let shown = path.display().to_string();
     let reading = path.to_path_buf();
     let proven = tokio::task::spawn_blocking(move || -> Result<bool, Failure> {
-        let invalid = |e: crate::archive::error::ArchiveError| Failure::new(FailureKind::Archive, e.to_string());
+        let invalid = |e: ArchiveError| Failure::from_archive(&e);
         let archive = Arc::new(Archive::open(&reading).map_err(invalid)?);
         let options = ValidateOptions::default();
-        Ok(validate(&archive, &options, &|_| {}, &|| false).map_err(invalid)?.is_whole())
+        Ok(validate(&archive, &options, &|_| {}, &|| false).map_err(invalid)?.is_valid())
     })
     .await
     .unwrap_or_else(|e| Err(Failure::failed(format!("reading the safety backup back ended abnormally: {e}"))))?;

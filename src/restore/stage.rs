@@ -51,7 +51,11 @@ pub async fn fill(
         let mut messages = decode(archive.clone(), table.clone(), events.clone());
         while let Some(message) = messages.recv().await {
             // A message that never comes leaves the COPY unfinished, and dropping it makes the server refuse it.
-            sink.send(message?).await.map_err(|e| loading(describe_refusal(table, &e)))?;
+            if let Err(error) = sink.send(message?).await {
+                // The server's reason for not taking any more comes with the end of the COPY.
+                let error = sink.finish().await.err().unwrap_or(error);
+                return Err(loading(describe_refusal(table, &error)));
+            }
         }
         rows = sink.finish().await.map_err(|e| loading(describe_refusal(table, &e)))?;
     }
@@ -77,10 +81,10 @@ fn decode(archive: Arc<Archive>, table: TablePlan, events: Events) -> mpsc::Rece
         let decoder = RowDecoder::new(table.forms.clone());
         let mut buffer = Vec::with_capacity(2 * MESSAGE_BYTES);
         let invalid = |what: String| Failure::new(FailureKind::Archive, what);
-        let work = || -> Result<(), Failure> {
+        let mut work = || -> Result<(), Failure> {
             for chunk in archive.table_chunks(table.index) {
-                let rows = archive.read_rows(chunk).map_err(|e| invalid(e.to_string()))?;
-                for line in rows.lines() {
+                let rows = archive.read_rows(chunk).map_err(|e| Failure::from_archive(&e))?;
+                for line in rows.rows() {
                     decoder.decode(line, &mut buffer).map_err(|e| {
                         invalid(format!("table {}, chunk at byte {}: {e}", table.shown, chunk.offset))
                     })?;
