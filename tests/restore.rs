@@ -32,7 +32,7 @@ fn on_every_major_a_damaged_database_is_restored_exactly_and_the_restore_undone(
         pgkeep.ok(&["validate", archive]);
         database.execute(
             "DELETE FROM bookings WHERE reference IN (SELECT reference FROM bookings ORDER BY reference LIMIT 7);
-             UPDATE users SET display_name = 'damaged' WHERE email IN (SELECT email FROM users ORDER BY email LIMIT 5);
+             UPDATE users SET full_name = 'damaged' WHERE email IN (SELECT email FROM users ORDER BY email LIMIT 5);
              INSERT INTO import_lines SELECT * FROM import_lines;
              DELETE FROM events WHERE id % 3 = 0;
              SELECT setval('invoice_numbers', 99999999);",
@@ -172,9 +172,9 @@ fn triggers_do_not_fire_and_are_enabled_afterwards_as_before_whoever_restores() 
              GRANT ALL ON SCHEMA public TO shopkeeper;
              ALTER TABLE parent OWNER TO shopkeeper; ALTER TABLE t OWNER TO shopkeeper; ALTER TABLE fired OWNER TO shopkeeper;",
         );
-        let state = "SELECT (SELECT string_agg(tgname || tgenabled, ' ' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal)
-            || (SELECT string_agg(rulename || ev_enabled, ' ') FROM pg_rewrite WHERE ev_class = 't'::regclass)
-            || (SELECT string_agg(conname || pg_get_constraintdef(oid) || coalesce(obj_description(oid, 'pg_constraint'), ''), ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 't'::regclass)";
+        let state = "SELECT (SELECT string_agg(tgname::text || tgenabled::text, ' ' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal)
+            || (SELECT string_agg(rulename::text || ev_enabled::text, ' ') FROM pg_rewrite WHERE ev_class = 't'::regclass)
+            || (SELECT string_agg(conname::text || pg_get_constraintdef(oid) || coalesce(obj_description(oid, 'pg_constraint'), ''), ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 't'::regclass)";
         let (original, enabled) = (database.digest(), database.value(state));
         let url = if superuser { database.url.clone() } else { database.url_as("shopkeeper", "x") };
         let pgkeep = Pgkeep::on(&url);
@@ -270,7 +270,7 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     let database = reservations("dry_run");
     let pgkeep = Pgkeep::on(&database.url);
     pgkeep.ok(&["backup"]);
-    database.execute("UPDATE users SET display_name = 'x'");
+    database.execute("UPDATE users SET full_name = 'x'");
     let damaged = database.digest();
     let archive = pgkeep.only_file("backups");
     let log = pgkeep.ok(&["restore", "--dry-run", "--json", "--file", archive.to_str().unwrap()]).json();

@@ -60,7 +60,7 @@ fn difference_source(table: &TablePlan, mode: Mode) -> String {
             format!(
                 "FROM {stage} AS s {join} {} AS t ON ({})
                  WHERE s.ctid IS NULL OR t.ctid IS NULL
-                    OR ({s} OPERATOR(pg_catalog.*<>) {t}
+                    OR (pg_catalog.record_image_ne({s}, {t})
                         AND {s}::pg_catalog.text OPERATOR(pg_catalog.<>) {t}::pg_catalog.text)",
                 table.from_item,
                 on.join(" AND ")
