@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ROOT=$PWD
 
-say() { printf '\n== %s\n' "$*" >&2; }
+say() { printf '\n== %s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" -eq 0 ]; }
@@ -76,6 +76,17 @@ ensure_postgres() {
     find_postgres >/dev/null || die "no Postgres server even after installing the package postgresql"
 }
 
+# Prints the path of psql, which some installations of the server lack.
+find_psql() {
+    local folder
+    folder=$(find_postgres || true)
+    if [ -x "$folder/psql" ]; then echo "$folder/psql"; else command -v psql; fi
+}
+
+ensure_psql() {
+    find_psql >/dev/null || install_packages postgresql-client
+}
+
 ensure_compiler() {
     if ! have cc || ! have make; then install_packages build-essential; fi
     [ -f "$HOME/.cargo/env" ] && ! have cargo && . "$HOME/.cargo/env"
@@ -102,7 +113,8 @@ SERVER_PID=
 clean_up() {
     if [ -n "$SERVER_PID" ]; then
         kill -QUIT "$SERVER_PID" 2>/dev/null || true
-        wait "$SERVER_PID" 2>/dev/null || true
+        # Not a child of this shell, so it cannot be waited for otherwise.
+        for _ in $(seq 100); do kill -0 "$SERVER_PID" 2>/dev/null || break; sleep 0.05; done
     fi
     if [ -n "$SCRATCH" ]; then rm -rf "$SCRATCH"; fi
 }
