@@ -1,5 +1,24 @@
 //! Everything that knows the archive file, and nothing that knows Postgres, a network or a clock.
 //!
-//! The format is described byte by byte in `docs/format.md`.
+//! The format is described byte by byte in `docs/format.md`. An archive is written front to back by a
+//! [`writer::ArchiveWriter`] into a [`file::AtomicFile`] or a pipe, opened by [`reader::Archive`], and proven by
+//! [`validate::validate`].
 
+pub mod checksum;
+pub mod compression;
+pub mod decompression;
+pub mod error;
+pub mod file;
+mod foreign;
+mod index;
 pub mod model;
+pub mod reader;
+pub mod source;
+mod structure;
+mod trailer;
+pub mod validate;
+mod walk;
+pub mod writer;
+
+pub use error::{ArchiveError, Damage, Part};
+pub use reader::Archive;
