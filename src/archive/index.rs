@@ -106,7 +106,7 @@ mod tests {
         assert!(decode(b"[1]\n").is_err());
         assert!(decode(format!("{{\"chunk\":{{\"offset\":-1}}}}\n{totals}\n").as_bytes()).is_err());
         let deep = format!("{{\"later\":{}{}}}\n{totals}\n", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(decode(deep.as_bytes()).is_err());
+        assert!(decode(deep.as_bytes()).is_ok());
     }
 
     #[test]
