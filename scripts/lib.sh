@@ -26,7 +26,7 @@ install_packages() {
         as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >&2
         APT_UPDATED=1
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null >&2
 }
 
 # The user that servers run as: they refuse to run as root.
@@ -68,11 +68,12 @@ find_postgres() {
 ensure_postgres() {
     find_postgres >/dev/null && return
     # Debian's package would make and start a cluster of its own, which nobody here asked for.
-    if [ -d /etc/apt ] && ! [ -e /etc/postgresql-common/createcluster.conf ]; then
-        as_root mkdir -p /etc/postgresql-common
-        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
-    fi
+    install_packages postgresql-common
+    local quiet=/etc/postgresql-common/createcluster.d/pgkeep-set-up.conf
+    as_root mkdir -p "${quiet%/*}"
+    echo 'create_main_cluster = false' | as_root tee "$quiet" >/dev/null
     install_packages postgresql postgresql-contrib
+    as_root rm -f "$quiet"
     find_postgres >/dev/null || die "no Postgres server even after installing the package postgresql"
 }
 
@@ -105,35 +106,43 @@ SCRATCH=
 make_scratch() {
     SCRATCH=$(mktemp -d /tmp/pgkeep-XXXXXX)
     chmod 755 "$SCRATCH"
+    mkdir "$SCRATCH/socket"
+    if is_root; then chown "$(server_user)" "$SCRATCH/socket"; fi
     trap clean_up EXIT
     trap 'exit 130' INT TERM HUP
 }
 
 SERVER_PID=
+# How the server ends: at once (QUIT), or tidily (INT) when its data is to be used again.
+SERVER_STOP=QUIT
 clean_up() {
     if [ -n "$SERVER_PID" ]; then
-        kill -QUIT "$SERVER_PID" 2>/dev/null || true
+        kill "-$SERVER_STOP" "$SERVER_PID" 2>/dev/null || true
         # Not a child of this shell, so it cannot be waited for otherwise.
-        for _ in $(seq 100); do kill -0 "$SERVER_PID" 2>/dev/null || break; sleep 0.05; done
+        for _ in $(seq 600); do kill -0 "$SERVER_PID" 2>/dev/null || break; sleep 0.05; done
     fi
     if [ -n "$SCRATCH" ]; then rm -rf "$SCRATCH"; fi
 }
 
-# Starts a throwaway server; sets SERVER_PORT. Its superuser is `postgres`, and a password is never asked,
+# start_server [FOLDER [-c SETTING]…]: starts a server whose data is in FOLDER/data, made when it is not there;
+# without FOLDER a throwaway one. Sets SERVER_PORT. The superuser is `postgres`, and a password is never asked,
 # because it listens on this machine's loopback only, and for as long as this script runs.
 start_server() {
-    local bin data tries
+    local bin data folder=${1:-$SCRATCH/server} log=$SCRATCH/server.log
+    shift || true
     bin=$(find_postgres)
-    data=$SCRATCH/server/data
-    mkdir "$SCRATCH/server"
-    if is_root; then chown "$(server_user)" "$SCRATCH/server"; fi
-    local log=$SCRATCH/server.log
-    local initdb=("$bin/initdb" --username=postgres --auth=trust --no-sync --encoding=UTF8 --pgdata "$data")
-    (cd "$SCRATCH" && { unprivileged "${initdb[@]}" --locale=C.UTF-8 || unprivileged "${initdb[@]}" --locale=C; }) \
-        >"$log" 2>&1 || { cat "$log" >&2; die "initdb failed"; }
-    for tries in 1 2 3 4 5; do
+    data=$folder/data
+    mkdir -p "$folder"
+    if is_root; then chown "$(server_user)" "$folder"; fi
+    if ! [ -e "$data/PG_VERSION" ]; then
+        local initdb=("$bin/initdb" --username=postgres --auth=trust --no-sync --encoding=UTF8 --pgdata "$data")
+        (cd "$folder" && { unprivileged "${initdb[@]}" --locale=C.UTF-8 || unprivileged "${initdb[@]}" --locale=C; }) \
+            >"$log" 2>&1 || { cat "$log" >&2; die "initdb failed"; }
+    fi
+    # The port may be taken already; another one then is not.
+    for _ in 1 2 3 4 5; do
         SERVER_PORT=$((20000 + (RANDOM * 32768 + RANDOM) % 30000))
-        (cd "$SCRATCH" && unprivileged "$bin/postgres" -D "$data" -p "$SERVER_PORT" -k "$SCRATCH/server" \
+        (cd "$folder" && unprivileged "$bin/postgres" -D "$data" -p "$SERVER_PORT" -k "$SCRATCH/socket" \
             -c listen_addresses=127.0.0.1 -c dynamic_shared_memory_type=mmap "$@" >>"$log" 2>&1 </dev/null) &
         SERVER_PID=$!
         for _ in $(seq 600); do
@@ -150,5 +159,5 @@ start_server() {
     die "the throwaway server did not start"
 }
 
-# Prints the superuser's URL of a database on the throwaway server.
+# Prints the superuser's URL of a database on that server.
 server_url() { echo "postgres://postgres@127.0.0.1:$SERVER_PORT/$1"; }
