@@ -68,6 +68,10 @@ impl Archive {
         }
         let (compression, trailer) = find_ends(&source)?;
         let Some(trailer) = trailer else {
+            if Trailer::is_damaged(&source, compression)? {
+                let offset = source.size() - Trailer::stored_length(compression);
+                return Err(ArchiveError::damaged(Part::Trailer, offset, "it is not as it was written"));
+            }
             if source.size() > most_diagnosed {
                 return Err(ArchiveError::Truncated(Truncation { ends_at: source.size(), whole: None }));
             }
