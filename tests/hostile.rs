@@ -137,7 +137,9 @@ fn headers_that_contradict_themselves_are_refused() {
     complaint_about_header(|header| header.tables.clear());
     complaint_about_header(|header| header.format = "other".into());
     complaint_about_header(|header| header.version = 0);
-    for line in ["", "\n", "{}\n", "[]\n", "{\"format\":\"pgkeep\",\"version\":1}\n", "{\"format\":\"pgkeep\""] {
+    for line in
+        ["", "\n", "{}\n", "[]\n", "{\"format\":\"pgkeep\",\"version\":1}\n", "{\"format\":\"pgkeep\""]
+    {
         complaint_after(|parts| parts.set_raw(0, line.as_bytes()));
     }
     let said = complaint_after(|parts| {
