@@ -1,8 +1,7 @@
 //! Opens an archive and reads its chunks, from any thread and in any order.
 //!
 //! Opening proves everything but the rows: the end record proves itself, it proves the index, the index proves the
-//! header, and [`structure`](super::structure) says what must hold between them. A chunk of rows is proven when it is
-//! read. Nothing of an archive is handed out before it is proven.
+//! header, and what each says must agree with the others. A chunk of rows is proven when it is read. Nothing of an archive is handed out before it is proven.
 
 use std::io::{self, Read};
 use std::path::Path;

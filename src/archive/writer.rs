@@ -83,8 +83,8 @@ impl ChunkEncoder {
     /// the number of the page range, `piece` counts the chunks of that range from 0. The same `raw` gives the same
     /// stored bytes.
     ///
-    /// Refuses a chunk without a row, one of several rows beyond [`MOST_CHUNK_BYTES`], and one of a single row beyond
-    /// [`MOST_ROW_BYTES`]; aim at 1 to 4 MiB.
+    /// Refuses a chunk without a row, one of several rows beyond [`MOST_CHUNK_BYTES`](super::MOST_CHUNK_BYTES), and
+    /// one of a single row beyond [`MOST_ROW_BYTES`](super::MOST_ROW_BYTES); aim at 1 to 4 MiB.
     pub fn seal_rows(
         &mut self,
         table: u32,
