@@ -181,8 +181,9 @@ proptest! {
         if let Ok(line) = encode(&forms, &copy) {
             row::check(&line, forms.len()).unwrap();
             let printed = decode(&forms, &line).unwrap();
+            // Not the same line: a number that was given by escapes is a string the first time.
             let again = encode(&forms, printed.strip_suffix(b"\n").unwrap()).unwrap();
-            prop_assert_eq!(again, line);
+            prop_assert_eq!(decode(&forms, &again).unwrap(), printed);
         }
     }
 
@@ -194,8 +195,9 @@ proptest! {
         if let Ok(line) = encode(&forms, &copy) {
             row::check(&line, forms.len()).unwrap();
             let printed = decode(&forms, &line).unwrap();
+            // Not the same line: a number that was given by escapes is a string the first time.
             let again = encode(&forms, printed.strip_suffix(b"\n").unwrap()).unwrap();
-            prop_assert_eq!(again, line);
+            prop_assert_eq!(decode(&forms, &again).unwrap(), printed);
         }
     }
 

@@ -16,29 +16,31 @@ fuzz_target!(|data: &[u8]| {
     let forms: Vec<CellForm> = kinds.iter().map(|kind| FORMS[usize::from(*kind % 4)]).collect();
     let encoder = RowEncoder::new(forms.clone());
     let decoder = RowDecoder::new(forms);
+    let comes_back = |copy: &[u8]| {
+        let mut line = Vec::new();
+        encoder
+            .encode(copy.strip_suffix(b"\n").unwrap(), &mut line)
+            .expect("the encoder reads what the decoder writes");
+        let mut again = Vec::new();
+        decoder.decode(&line, &mut again).expect("the decoder reads what the encoder writes");
+        assert_eq!(again, copy);
+    };
 
-    // As a COPY row: its line is a row, and printing it and reading it once more changes nothing.
+    // As a COPY row: its line is a row, and as COPY prints it, it comes back.
     let mut line = Vec::new();
     if encoder.encode(row, &mut line).is_ok() {
         row::check(&line, count).expect("the encoder writes rows");
         let mut copy = Vec::new();
         decoder.decode(&line, &mut copy).expect("the decoder reads what the encoder writes");
-        assert_eq!(copy.pop(), Some(b'\n'));
-        let mut again = Vec::new();
-        encoder.encode(&copy, &mut again).expect("the encoder reads what the decoder writes");
-        assert_eq!(again, line);
+        comes_back(&copy);
     }
 
-    // As a row line: what the decoder takes is a row, and means the same once it is encoded anew.
+    // As a row line: what the decoder takes is a row, and comes back.
     let checked = row::check(row, count);
     let mut copy = Vec::new();
     if decoder.decode(row, &mut copy).is_ok() {
         checked.expect("the decoder takes only rows");
-        let mut line = Vec::new();
-        encoder.encode(&copy[..copy.len() - 1], &mut line).expect("the encoder reads what the decoder writes");
-        let mut again = Vec::new();
-        decoder.decode(&line, &mut again).expect("the decoder reads what the encoder writes");
-        assert_eq!(again, copy);
+        comes_back(&copy);
     }
     let mut shown = Vec::new();
     let names = vec!["column"; count];

@@ -1,7 +1,9 @@
 //! A JSON row line to a COPY text row.
 
 use super::{CopyError, CopyProblem};
-use crate::row::scan::{Fault, copy_plain, escape, literal_end, number_end, skip_space, value_end};
+use crate::row::scan::{
+    Fault, copy_plain, copy_short, escape, literal_end, number_end, skip_space, value_end,
+};
 use crate::row::wrapped::{MARK, Wrapped, unwrap};
 use crate::row::{CellForm, RowError, RowProblem, end, utf8};
 
@@ -110,7 +112,7 @@ fn cell(form: CellForm, line: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usi
         Some(b'"') => string(line, at + 1, out),
         Some(b'-' | b'0'..=b'9') => {
             let end = number_end(line, at)?;
-            out.extend_from_slice(line.get(at..end).unwrap_or_default());
+            copy_short(line, at, end, out);
             Ok(end)
         }
         Some(b'n') => word(line, at, b"null", b"\\N", out),

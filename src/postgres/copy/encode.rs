@@ -1,9 +1,9 @@
 //! A COPY text row to a JSON row line.
 
 use super::{CopyError, CopyProblem, ends};
-use crate::row::CellForm;
-use crate::row::scan::{copy_plain, escape_byte, escape_into, number_end, value_end};
+use crate::row::scan::{copy_plain, copy_short, escape_byte, escape_into, number_end, value_end};
 use crate::row::wrapped::{MARK, wrap_hex, wrap_text};
+use crate::row::{CellForm, utf8};
 
 /// Translates the rows of one table from COPY text to JSON.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl RowEncoder {
         // Quotes, commas, brackets, and the word that is stored beyond the end before it is cut back.
         out.reserve(copy_row.len() + 3 * self.forms.len() + 16);
         out.push(b'[');
-        let utf8 = std::str::from_utf8(copy_row).is_ok();
+        let utf8 = utf8(copy_row).is_ok();
         let mut at = 0;
         for (i, form) in self.forms.iter().enumerate() {
             match next_cell(*form, copy_row, at, i == 0, utf8, out) {
@@ -74,7 +74,7 @@ fn next_cell(
         CellForm::Text => {}
         CellForm::Number => {
             if let Some(end) = kept_number_end(row, at) {
-                out.extend_from_slice(row.get(at..end).unwrap_or_default());
+                copy_short(row, at, end, out);
                 return Ok(end);
             }
         }
@@ -241,34 +241,62 @@ fn code(row: &[u8], at: usize, first: usize, base: u32, most: usize) -> Result<(
 }
 
 /// Where the cell ends, if it is a number that JSON readers keep exactly: most of them read every number as a
-/// double, which holds 15 decimal digits of an integer for certain, and prints back the text of any double.
+/// double, which holds 15 decimal digits of an integer for certain, and 17 digits give any double back. Many
+/// drop the sign of negative zero.
 #[inline]
 fn kept_number_end(row: &[u8], at: usize) -> Option<usize> {
-    let end = number_end(row, at).ok().filter(|end| ends(row, *end))?;
-    let token = row.get(at..end)?;
-    let kept = match token {
-        [b'-', b'0', ..] => keeps(token),
-        _ if token.len() < 16 => !token.iter().any(|byte| matches!(byte, b'e' | b'E')) || keeps(token),
-        _ => keeps(token),
-    };
-    kept.then_some(end)
+    let negative = row.get(at) == Some(&b'-');
+    let first = at + usize::from(negative);
+    let whole_end = digits_end(row, first);
+    let whole = whole_end - first;
+    let zero = row.get(first) == Some(&b'0');
+    if whole == 0 || (zero && whole > 1) {
+        return None;
+    }
+    if ends(row, whole_end) {
+        return (whole <= 15 && !(zero && negative)).then_some(whole_end);
+    }
+    let mut end = whole_end;
+    let mut significant = if zero { 0 } else { whole };
+    if row.get(end) == Some(&b'.') {
+        let fraction = end + 1;
+        end = digits_end(row, fraction);
+        let counts_from = if zero { zeros_end(row, fraction) } else { fraction };
+        significant += end - counts_from;
+        if end == fraction {
+            return None;
+        }
+    }
+    let kept = significant <= 17 && !(significant == 0 && negative);
+    if ends(row, end) && end - at < 300 {
+        return kept.then_some(end);
+    }
+    // With an exponent, or so long, a double may not hold it at all.
+    end = number_end(row, at).ok().filter(|end| ends(row, *end))?;
+    (kept && (significant == 0 || in_range(row.get(at..end)?))).then_some(end)
 }
 
-/// Whether a double holds the JSON number `token` as it is written. Negative zero does not count: many readers
-/// drop its sign.
-fn keeps(token: &[u8]) -> bool {
-    let mantissa = token.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or_default();
-    let digits = || mantissa.iter().filter(|byte| byte.is_ascii_digit());
-    let significant = digits().skip_while(|byte| **byte == b'0').count();
-    if significant == 0 {
-        return token.first() != Some(&b'-');
+#[inline]
+fn digits_end(row: &[u8], mut at: usize) -> usize {
+    while matches!(row.get(at), Some(b'0'..=b'9')) {
+        at += 1;
     }
-    let integer = digits().count() == token.len() - usize::from(token.first() == Some(&b'-'));
-    if integer {
-        return significant <= 15;
+    at
+}
+
+#[inline]
+fn zeros_end(row: &[u8], mut at: usize) -> usize {
+    while row.get(at) == Some(&b'0') {
+        at += 1;
     }
+    at
+}
+
+/// Whether a double holds the number `token`, which is not zero, as one that is finite and not zero.
+#[cold]
+fn in_range(token: &[u8]) -> bool {
     let number = std::str::from_utf8(token).ok().and_then(|text| text.parse::<f64>().ok());
-    significant <= 17 && number.is_some_and(|number| number.is_finite() && number != 0.0)
+    number.is_some_and(|number| number.is_finite() && number != 0.0)
 }
 
 #[cfg(test)]
