@@ -14,8 +14,9 @@ use super::compression::{Compression, Compressor};
 use super::error::ArchiveError;
 use super::index;
 use super::model::{Chunk, ChunkKind, FORMAT, Header, Table, Totals, VERSION};
-use super::structure::{self, MOST_CHUNK_BYTES, MOST_HEADER_BYTES, MOST_ROW_BYTES};
+use super::structure;
 use super::trailer::Trailer;
+use super::{MOST_CHUNK_BYTES, MOST_HEADER_BYTES, MOST_ROW_BYTES};
 
 /// The first line of each chunk of rows, with its end: it says to a person with `zcat` whose rows follow.
 pub fn table_line(table: &Table) -> Vec<u8> {
@@ -83,8 +84,8 @@ impl ChunkEncoder {
     /// the number of the page range, `piece` counts the chunks of that range from 0. The same `raw` gives the same
     /// stored bytes.
     ///
-    /// Refuses a chunk without a row, one of several rows beyond [`MOST_CHUNK_BYTES`](super::MOST_CHUNK_BYTES), and
-    /// one of a single row beyond [`MOST_ROW_BYTES`](super::MOST_ROW_BYTES); aim at 1 to 4 MiB.
+    /// Refuses a chunk without a row, one of several rows beyond [`MOST_CHUNK_BYTES`], and
+    /// one of a single row beyond [`MOST_ROW_BYTES`]; aim at 1 to 4 MiB.
     pub fn seal_rows(
         &mut self,
         table: u32,
