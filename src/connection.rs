@@ -35,7 +35,7 @@ impl Connector {
 
     /// Up to `count` more connections; fewer, with a word about it, where the server grants no more.
     pub async fn workers(&self, count: usize, events: &Events) -> Vec<Session> {
-        let once = RetryPolicy { attempts: 1, ..self.retry.clone() };
+        let once = RetryPolicy { attempts: 1, ..self.retry };
         let mut workers = Vec::new();
         for _ in 0..count {
             match connect::connect(&self.info, &once, &|_| {}).await {
@@ -51,7 +51,11 @@ impl Connector {
 }
 
 /// Connects the leading session; the wait ends when `cancel` is set.
-pub async fn lead(connector: &Connector, events: &Events, cancel: &CancellationToken) -> Result<Session, Failure> {
+pub async fn lead(
+    connector: &Connector,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Session, Failure> {
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Failure::interrupted()),

@@ -133,7 +133,8 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
     let temporary = folder.join(format!(".{name}.tmp-{}", std::process::id()));
     let write = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         io::Write::write_all(&mut file, content)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

@@ -52,7 +52,8 @@ pub struct Entry {
 /// The archives of `folder`, oldest first. Files that cannot be opened are listed with the reason.
 pub fn list(folders: &Folders, folder: &Path) -> io::Result<Vec<Entry>> {
     let proven = read_verified(folders)?;
-    let mut entries: Vec<Entry> = Folders::archives_in(folder)?.into_iter().map(|p| entry(p, &proven)).collect();
+    let mut entries: Vec<Entry> =
+        Folders::archives_in(folder)?.into_iter().map(|p| entry(p, &proven)).collect();
     entries.sort_by(|a, b| (age(a), &a.file).cmp(&(age(b), &b.file)));
     Ok(entries)
 }
@@ -97,7 +98,8 @@ fn entry(path: PathBuf, proven: &HashSet<String>) -> Entry {
 /// One more than the highest count of the safety backups in `folder`.
 pub fn next_ordinal(folder: &Path) -> io::Result<u64> {
     let paths = Folders::archives_in(folder)?;
-    let ordinals = paths.iter().filter_map(|p| Archive::open(p).ok()?.header().guards.as_ref().map(|g| g.ordinal));
+    let ordinals =
+        paths.iter().filter_map(|p| Archive::open(p).ok()?.header().guards.as_ref().map(|g| g.ordinal));
     Ok(ordinals.max().unwrap_or(0) + 1)
 }
 

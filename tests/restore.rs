@@ -16,7 +16,8 @@ fn reservations(name: &str) -> Database<'static> {
 
 fn table(log: &serde_json::Value, name: &str) -> [u64; 4] {
     let table = &log["tables_restored"][name];
-    ["inserted", "updated", "deleted", "unchanged"].map(|key| table[key].as_u64().unwrap_or_else(|| panic!("{log:#}")))
+    ["inserted", "updated", "deleted", "unchanged"]
+        .map(|key| table[key].as_u64().unwrap_or_else(|| panic!("{log:#}")))
 }
 
 #[test]
@@ -82,7 +83,8 @@ fn restoring_what_is_already_there_writes_no_row() {
     let rows = "SELECT string_agg(ctid::text || xmin::text, ',' ORDER BY id) FROM bookings";
     let before = (database.digest(), database.value(rows));
     let archive = pgkeep.only_file("backups");
-    let run = pgkeep.ok(&["restore", "--safe", "--mode", "exact", "--json", "--file", archive.to_str().unwrap()]);
+    let run =
+        pgkeep.ok(&["restore", "--safe", "--mode", "exact", "--json", "--file", archive.to_str().unwrap()]);
     let log = run.json();
     assert_eq!((log["total_inserted"].as_u64(), log["total_updated"].as_u64()), (Some(0), Some(0)));
     assert_eq!(log["before_counts"], log["after_counts"]);
@@ -185,7 +187,9 @@ fn triggers_do_not_fire_and_are_enabled_afterwards_as_before_whoever_restores() 
              ALTER TABLE t ENABLE TRIGGER plain, ENABLE ALWAYS TRIGGER always, ENABLE REPLICA TRIGGER replica, ENABLE RULE swallow;",
         );
         let archive = pgkeep.only_file("backups");
-        let log = pgkeep.ok(&["restore", "--safe", "--mode", "exact", "--json", "--file", archive.to_str().unwrap()]).json();
+        let log = pgkeep
+            .ok(&["restore", "--safe", "--mode", "exact", "--json", "--file", archive.to_str().unwrap()])
+            .json();
         assert_eq!(database.digest(), original, "superuser {superuser}");
         assert_eq!(database.value(state), enabled, "superuser {superuser}");
         let way = log["triggers_held_by"].as_str().unwrap();
@@ -238,7 +242,8 @@ fn with_keep_going_tables_that_fit_are_restored_and_the_exit_code_is_3() {
     assert_eq!(database.value("SELECT string_agg(id::text, '') FROM b"), "2");
     let log = pgkeep.restore_log();
     assert_eq!(log["status"], "partial");
-    let failed: Vec<&str> = log["tables_failed"].as_array().unwrap().iter().map(|f| f["table"].as_str().unwrap()).collect();
+    let failed: Vec<&str> =
+        log["tables_failed"].as_array().unwrap().iter().map(|f| f["table"].as_str().unwrap()).collect();
     assert_eq!(failed, ["gone", "b", "c"]);
 }
 
@@ -258,7 +263,10 @@ fn sequences_are_never_moved_back_by_upsert_and_set_exactly_by_rollback() {
     let archive = archive.to_str().unwrap();
     pgkeep.ok(&["restore", "--safe", "--file", archive]);
     let value = |name: &str| database.value(&format!("SELECT last_value || is_called::text FROM {name}"));
-    assert_eq!((value("t_id_seq"), value("t_n_seq"), value("down")), ("2true".into(), "2true".into(), "-2true".into()));
+    assert_eq!(
+        (value("t_id_seq"), value("t_n_seq"), value("down")),
+        ("2true".into(), "2true".into(), "-2true".into())
+    );
     pgkeep.ok(&["rollback", "latest"]);
     assert_eq!(database.digest(), later);
     pgkeep.ok(&["restore", "--safe", "--mode", "exact", "--file", archive]);
@@ -277,5 +285,8 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     let users: u64 = database.value("SELECT count(*) FROM users").parse().unwrap();
     assert_eq!(table(&log, "users"), [0, users, 0, 0]);
     assert_eq!(database.digest(), damaged);
-    assert!(pgkeep.files("safety_backups").is_empty() && pgkeep.files("summaries").iter().all(|f| !f.to_string_lossy().contains("restore_log")));
+    assert!(
+        pgkeep.files("safety_backups").is_empty()
+            && pgkeep.files("summaries").iter().all(|f| !f.to_string_lossy().contains("restore_log"))
+    );
 }

@@ -177,7 +177,7 @@ impl fmt::Display for Truncation {
             }
             Some(WholePart { ends_at, chunks, table: Some(table) }) => write!(
                 f,
-                "; {chunks} chunks of rows are whole, the last one of table {}, up to byte {ends_at}",
+                "; up to byte {ends_at} it may be whole: {chunks} chunks of rows, the last one of table {}",
                 printable(table)
             ),
         }

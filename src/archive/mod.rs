@@ -22,3 +22,4 @@ pub mod writer;
 
 pub use error::{ArchiveError, Damage, Part};
 pub use reader::Archive;
+pub use structure::{MOST_CHUNK_BYTES, MOST_HEADER_BYTES, MOST_ROW_BYTES};

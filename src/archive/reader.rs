@@ -1,8 +1,7 @@
 //! Opens an archive and reads its chunks, from any thread and in any order.
 //!
 //! Opening proves everything but the rows: the end record proves itself, it proves the index, the index proves the
-//! header, and [`structure`](super::structure) says what must hold between them. A chunk of rows is proven when it is
-//! read. Nothing of an archive is handed out before it is proven.
+//! header, and what each says must agree with the others. A chunk of rows is proven when it is read. Nothing of an archive is handed out before it is proven.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -68,6 +67,10 @@ impl Archive {
         }
         let (compression, trailer) = find_ends(&source)?;
         let Some(trailer) = trailer else {
+            if Trailer::is_damaged(&source, compression)? {
+                let offset = source.size() - Trailer::stored_length(compression);
+                return Err(ArchiveError::damaged(Part::Trailer, offset, "it is not as it was written"));
+            }
             if source.size() > most_diagnosed {
                 return Err(ArchiveError::Truncated(Truncation { ends_at: source.size(), whole: None }));
             }

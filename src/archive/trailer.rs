@@ -80,6 +80,20 @@ impl Trailer {
         (trailer.encode(compression) == stored).then_some(trailer)
     }
 
+    /// Whether the last bytes of `source` are a trailer of which less than half is damaged.
+    pub(super) fn is_damaged(source: &Source, compression: Compression) -> Result<bool, ArchiveError> {
+        let length = Self::stored_length(compression);
+        let Some(offset) = source.size().checked_sub(length) else { return Ok(false) };
+        let stored = source.read_at(offset, length)?;
+        let mut at = frame(compression, &[]).0.len();
+        let mut whole = 0;
+        for (piece, gap) in PIECES.iter().zip([NUMBER, NUMBER, NUMBER, super::checksum::HEX_LENGTH, 0]) {
+            whole += usize::from(stored[at..].starts_with(piece.as_bytes()));
+            at += piece.len() + gap;
+        }
+        Ok(whole > PIECES.len() / 2)
+    }
+
     /// Reads the trailer at the end of `source`; none when there is none.
     pub(super) fn read(source: &Source, compression: Compression) -> Result<Option<Self>, ArchiveError> {
         let length = Self::stored_length(compression);

@@ -222,3 +222,117 @@ fn prove(archive: &Archive, chunk: &Chunk, decompressor: &mut Decompressor) -> R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::sync::atomic::{AtomicBool, AtomicU64};
+
+    use super::*;
+    use crate::archive::compression::Compression;
+    use crate::archive::error::Part;
+    use crate::archive::writer::ArchiveWriter;
+    use crate::archive::writer::tests::{header, seal};
+
+    /// Tables `users` (300 chunks) and `empty`.
+    fn sample() -> Vec<u8> {
+        let header = header(&["users", "empty"]);
+        let mut writer = ArchiveWriter::create(Vec::new(), Compression::default(), &header).unwrap();
+        for range in 0..300 {
+            writer.append(seal(&header, (0, range, 0), 2)).unwrap();
+        }
+        writer.finish().unwrap().0
+    }
+
+    fn run(archive: &Archive, options: &ValidateOptions) -> Report {
+        validate(archive, options, &|_| {}, &|| false).unwrap()
+    }
+
+    #[test]
+    fn any_number_of_threads_proves_the_same() {
+        let archive = Archive::from_bytes(sample()).unwrap();
+        for threads in [0, 1, 2, 1000] {
+            let done = AtomicU64::new(0);
+            let options = ValidateOptions { threads, ..ValidateOptions::default() };
+            let progress = |bytes| {
+                done.fetch_add(bytes, Ordering::Relaxed);
+            };
+            let report = validate(&archive, &options, &progress, &|| false).unwrap();
+            assert!(report.is_valid() && !report.quick);
+            assert_eq!((report.proven_chunks, report.proven_rows), (300, 600));
+            assert_eq!(done.into_inner(), archive.totals().bytes - archive.chunks()[0].bytes);
+        }
+    }
+
+    #[test]
+    fn of_much_damage_the_first_is_listed_and_all_is_counted() {
+        let mut bytes = sample();
+        let chunks = Archive::from_bytes(bytes.clone()).unwrap().chunks().to_vec();
+        for chunk in &chunks[1..] {
+            bytes[chunk.offset as usize + 20] ^= 1;
+        }
+        let report = run(&Archive::from_bytes(bytes).unwrap(), &ValidateOptions::default());
+        assert!(!report.is_valid());
+        assert_eq!((report.damaged_chunks, report.proven_rows), (300, 0));
+        let listed: Vec<_> = report.damage.iter().map(|damage| damage.offset).collect();
+        let first: Vec<_> = chunks[1..=MOST_DAMAGE_LISTED].iter().map(|chunk| chunk.offset).collect();
+        assert_eq!(listed, first);
+        assert_eq!(report.damage[4].part, Part::Rows { table: "users".into(), range: 4, piece: 0 });
+    }
+
+    #[test]
+    fn quick_looks_at_no_row_and_says_so() {
+        let mut bytes = sample();
+        let last = Archive::from_bytes(bytes.clone()).unwrap().chunks()[300].clone();
+        bytes[last.offset as usize + 20] ^= 1;
+        let archive = Archive::from_bytes(bytes).unwrap();
+        let report = run(&archive, &ValidateOptions { quick: true, ..ValidateOptions::default() });
+        assert!(report.is_valid() && report.quick);
+        assert_eq!((report.proven_chunks, report.proven_rows), (0, 0));
+        assert!(!run(&archive, &ValidateOptions::default()).is_valid());
+    }
+
+    #[test]
+    fn critical_tables_must_be_there_and_hold_a_row() {
+        let archive = Archive::from_bytes(sample()).unwrap();
+        let critical = ["users", "public.users", "empty", "public.empty", "other", "app.users"];
+        let critical = critical.map(String::from).to_vec();
+        let report = run(&archive, &ValidateOptions { quick: true, critical, ..ValidateOptions::default() });
+        assert!(!report.is_valid());
+        let said: Vec<_> = report.critical_failures.iter().map(CriticalFailure::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "critical table empty is empty",
+                "critical table public.empty is empty",
+                "critical table other is not in the archive",
+                "critical table app.users is not in the archive",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_caller_can_stop_it() {
+        let archive = Archive::from_bytes(sample()).unwrap();
+        let stop = AtomicBool::new(false);
+        let error = validate(
+            &archive,
+            &ValidateOptions::default(),
+            &|_| stop.store(true, Ordering::Relaxed),
+            &|| stop.load(Ordering::Relaxed),
+        );
+        assert!(matches!(error, Err(ArchiveError::Cancelled)));
+    }
+
+    #[test]
+    fn a_file_is_validated_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json.gz");
+        std::fs::write(&path, sample()).unwrap();
+        assert!(validate_path(&path, &ValidateOptions::default(), &|_| {}, &|| false).unwrap().is_valid());
+        let error =
+            validate_path(folder.path(), &ValidateOptions::default(), &|_| {}, &|| false).unwrap_err();
+        assert!(!error.is_invalid());
+    }
+}

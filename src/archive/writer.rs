@@ -14,8 +14,9 @@ use super::compression::{Compression, Compressor};
 use super::error::ArchiveError;
 use super::index;
 use super::model::{Chunk, ChunkKind, FORMAT, Header, Table, Totals, VERSION};
-use super::structure::{self, MOST_CHUNK_BYTES, MOST_HEADER_BYTES, MOST_ROW_BYTES};
+use super::structure;
 use super::trailer::Trailer;
+use super::{MOST_CHUNK_BYTES, MOST_HEADER_BYTES, MOST_ROW_BYTES};
 
 /// The first line of each chunk of rows, with its end: it says to a person with `zcat` whose rows follow.
 pub fn table_line(table: &Table) -> Vec<u8> {
@@ -83,8 +84,8 @@ impl ChunkEncoder {
     /// the number of the page range, `piece` counts the chunks of that range from 0. The same `raw` gives the same
     /// stored bytes.
     ///
-    /// Refuses a chunk without a row, one of several rows beyond [`MOST_CHUNK_BYTES`], and one of a single row beyond
-    /// [`MOST_ROW_BYTES`]; aim at 1 to 4 MiB.
+    /// Refuses a chunk without a row, one of several rows beyond [`MOST_CHUNK_BYTES`], and
+    /// one of a single row beyond [`MOST_ROW_BYTES`]; aim at 1 to 4 MiB.
     pub fn seal_rows(
         &mut self,
         table: u32,
@@ -260,5 +261,137 @@ impl<W: Write> ArchiveWriter<W> {
             }
         }
         totals
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::io;
+
+    use super::*;
+    use crate::archive::Archive;
+    use crate::archive::model::Column;
+
+    /// A header with one-column tables of these names in schema `public`.
+    pub(crate) fn header(tables: &[&str]) -> Header {
+        let json = r#"{"format":"pgkeep","version":1,"kind":"backup","tool":"test","created_at":"2025-11-28T07:47:23Z",
+            "source":{"host":"h","port":5432,"database":"d","server_version":"15.0","server_version_num":150000,
+            "encoding":"UTF8"},"tables":[]}"#;
+        let mut header: Header = serde_json::from_str(json).unwrap();
+        let table = |name: &&str| Table {
+            schema: "public".into(),
+            name: (*name).into(),
+            columns: vec![Column { name: "id".into(), type_name: "integer".into(), ..Column::default() }],
+            ..Table::default()
+        };
+        header.tables = tables.iter().map(table).collect();
+        header
+    }
+
+    /// A sealed chunk of `rows` rows.
+    pub(crate) fn seal(header: &Header, (table, range, piece): (u32, u32, u32), rows: u64) -> SealedChunk {
+        let mut raw = table_line(&header.tables[table as usize]);
+        raw.extend((0..rows).flat_map(|row| format!("[{row}]\n").into_bytes()));
+        ChunkEncoder::new(Compression::default()).unwrap().seal_rows(table, range, piece, &raw, rows).unwrap()
+    }
+
+    fn create(header: &Header) -> ArchiveWriter<Vec<u8>> {
+        ArchiveWriter::create(Vec::new(), Compression::default(), header).unwrap()
+    }
+
+    #[test]
+    fn chunks_come_in_any_order_and_are_read_in_theirs() {
+        let header = header(&["a", "b"]);
+        let mut writer = create(&header);
+        for (key, rows) in [((1, 0, 0), 1), ((0, 9, 0), 2), ((0, 2, 1), 3), ((0, 2, 0), 4)] {
+            writer.append(seal(&header, key, rows)).unwrap();
+        }
+        let before = writer.bytes_written();
+        let (bytes, summary) = writer.finish().unwrap();
+        assert!(before < summary.file_bytes);
+        assert_eq!((summary.file_bytes, summary.chunks), (bytes.len() as u64, 5));
+        assert_eq!((summary.totals.rows, &summary.totals.table_rows), (10, &vec![9, 1]));
+        let archive = Archive::from_bytes(bytes).unwrap();
+        assert_eq!(archive.totals(), &summary.totals);
+        assert_eq!(archive.index_sha256(), summary.index_sha256);
+        let rows: Vec<u64> = archive.table_chunks(0).iter().map(|chunk| chunk.rows).collect();
+        assert_eq!(rows, [4, 3, 2]);
+        let chunk = archive.read_rows(archive.table_chunks(0)[1]).unwrap();
+        assert_eq!(chunk.rows().collect::<Vec<_>>(), [b"[0]", b"[1]", b"[2]"]);
+        assert_eq!((chunk.row_count(), chunk.lines()), (3, &b"[0]\n[1]\n[2]\n"[..]));
+        assert!(archive.table_chunks(7).is_empty());
+    }
+
+    #[test]
+    fn chunks_that_no_reader_would_accept_are_refused() {
+        let header = header(&["a"]);
+        let mut encoder = ChunkEncoder::new(Compression::None).unwrap();
+        assert!(matches!(encoder.seal_rows(0, 0, 0, b"", 0), Err(ArchiveError::Refused(_))));
+        let large = vec![b' '; (MOST_CHUNK_BYTES + 1) as usize];
+        assert!(matches!(encoder.seal_rows(0, 0, 0, &large, 2), Err(ArchiveError::Refused(_))));
+        assert!(encoder.seal_rows(0, 0, 0, &large, 1).is_ok());
+        let foreign = seal(&super::tests::header(&["a", "b"]), (1, 0, 0), 1);
+        assert!(matches!(create(&header).append(foreign), Err(ArchiveError::Refused(_))));
+        for keys in [[(0, 0, 0), (0, 0, 0)], [(0, 0, 0), (0, 0, 2)], [(0, 0, 1), (0, 1, 0)]] {
+            let mut writer = create(&header);
+            for key in keys {
+                writer.append(seal(&header, key, 1)).unwrap();
+            }
+            let error = writer.finish().unwrap_err();
+            assert!(error.to_string().contains("missing or repeated"), "{error}");
+        }
+    }
+
+    #[test]
+    fn headers_that_no_reader_would_accept_are_refused() {
+        for spoil in [
+            |header: &mut Header| header.version = 2,
+            |header: &mut Header| header.format = "other".into(),
+            |header: &mut Header| header.tables.push(header.tables[0].clone()),
+        ] {
+            let mut header = header(&["a"]);
+            spoil(&mut header);
+            let error = ArchiveWriter::create(Vec::new(), Compression::None, &header).unwrap_err();
+            assert!(matches!(error, ArchiveError::Refused(_)));
+        }
+    }
+
+    #[test]
+    fn an_archive_without_tables_is_an_archive() {
+        let (bytes, summary) = create(&header(&[])).finish().unwrap();
+        assert_eq!(summary.totals.rows, 0);
+        assert!(Archive::from_bytes(bytes).unwrap().header().tables.is_empty());
+    }
+
+    /// A disk with room for so many bytes.
+    struct Disk(usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let length = bytes.len().min(self.0);
+            self.0 -= length;
+            Ok(length)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_nothing_is_written_behind_the_gap() {
+        let header = header(&["a"]);
+        let mut writer = ArchiveWriter::create(Disk(1000), Compression::None, &header).unwrap();
+        let full = (0..).find_map(|range| writer.append(seal(&header, (0, range, 0), 9)).err()).unwrap();
+        assert_eq!(full.io_kind(), Some(io::ErrorKind::StorageFull));
+        writer.out.0 = 1000;
+        assert!(matches!(writer.append(seal(&header, (0, 0, 0), 1)), Err(ArchiveError::Refused(_))));
+        assert!(matches!(writer.finish(), Err(ArchiveError::Refused(_))));
+        assert!(ArchiveWriter::create(Disk(3), Compression::None, &header).is_err());
     }
 }

@@ -126,7 +126,10 @@ impl Dump<'_> {
         }
         let mut results = vec![led];
         for task in tasks {
-            results.push(task.await.unwrap_or_else(|e| Err(Failure::failed(format!("a worker ended abnormally: {e}")))));
+            results.push(
+                task.await
+                    .unwrap_or_else(|e| Err(Failure::failed(format!("a worker ended abnormally: {e}")))),
+            );
         }
         let rest: Vec<Unit> = std::mem::take(&mut *lock(&shared.for_leader));
         if results.iter().all(Result::is_ok) && !rest.is_empty() {
@@ -139,7 +142,8 @@ impl Dump<'_> {
         }
         drop(sender);
         // The file is always waited for: its error (a full disk) is why the workers' sends failed.
-        let written = file.await.unwrap_or_else(|e| Err(Failure::failed(format!("the writer ended abnormally: {e}"))));
+        let written =
+            file.await.unwrap_or_else(|e| Err(Failure::failed(format!("the writer ended abnormally: {e}"))));
         self.events.emit(Event::Finished { phase: self.phase });
         if self.cancel.is_cancelled() {
             return Err(Failure::interrupted());
@@ -202,7 +206,9 @@ async fn work_as_worker(
         let Some(unit) = lock(&shared.units).pop_front() else { return Ok(()) };
         if !locked.contains(&unit.relation) {
             let name = locks.get(&unit.relation).map(String::as_str).unwrap_or_default();
-            let sql = format!("SAVEPOINT pgkeep_lock; LOCK TABLE {name} IN ACCESS SHARE MODE NOWAIT; RELEASE pgkeep_lock");
+            let sql = format!(
+                "SAVEPOINT pgkeep_lock; LOCK TABLE {name} IN ACCESS SHARE MODE NOWAIT; RELEASE pgkeep_lock"
+            );
             match client.batch_execute(&sql).await {
                 Ok(()) => {
                     locked.insert(unit.relation);
@@ -324,7 +330,8 @@ async fn copy_unit(
 ) -> Result<(), Failure> {
     let part = &shared.parts[unit.table as usize];
     let name = &shared.names[unit.table as usize];
-    let reading = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing(format!("reading table {name}"));
+    let reading =
+        |e: tokio_postgres::Error| Failure::from_server(&e).while_doing(format!("reading table {name}"));
     let stream = client.copy_out(&unit.copy).await.map_err(reading)?;
     let mut stream = std::pin::pin!(stream);
     let head = table_line(&part.table);

@@ -158,9 +158,8 @@ fn collect_parts<'a>(
     if relation.kind == RelationKind::Foreign || filter.excludes(&relation.schema, &relation.name) {
         return;
     }
-    let included = included_above
-        || !filter.has_includes()
-        || filter.includes(&relation.schema, &relation.name);
+    let included =
+        included_above || !filter.has_includes() || filter.includes(&relation.schema, &relation.name);
     if included && is_whole(catalog, filter, relation) {
         out.push(relation);
         return;
@@ -173,7 +172,9 @@ fn collect_parts<'a>(
 /// Whether every partition below can and should be carried.
 fn is_whole(catalog: &Catalog, filter: &TableFilter, relation: &Relation) -> bool {
     catalog.partitions(relation.oid).all(|p| {
-        p.kind != RelationKind::Foreign && !filter.excludes(&p.schema, &p.name) && is_whole(catalog, filter, p)
+        p.kind != RelationKind::Foreign
+            && !filter.excludes(&p.schema, &p.name)
+            && is_whole(catalog, filter, p)
     })
 }
 

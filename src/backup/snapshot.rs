@@ -32,7 +32,12 @@ pub struct Snapshot {
 /// Opens a read-only transaction on `client`, locks what `filter` wants and takes the snapshot.
 ///
 /// `version` is `server_version_num`. On failure the transaction is left for the caller to end.
-pub async fn take(client: &Client, version: u32, filter: &TableFilter, events: &Events) -> Result<Snapshot, Failure> {
+pub async fn take(
+    client: &Client,
+    version: u32,
+    filter: &TableFilter,
+    events: &Events,
+) -> Result<Snapshot, Failure> {
     let fixed = settings::statements(version);
     let begin = format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}");
     for attempt in 1..=ATTEMPTS {
@@ -49,7 +54,9 @@ pub async fn take(client: &Client, version: u32, filter: &TableFilter, events: &
         if let Err(error) = lock(client, &relations).await {
             // 42P01 undefined_table, 3F000 invalid_schema_name: dropped since it was listed.
             if matches!(pg::sqlstate(&error), Some("42P01" | "3F000")) && attempt < ATTEMPTS {
-                events.detail(format!("a table was dropped while it was being locked; trying again ({attempt})"));
+                events.detail(format!(
+                    "a table was dropped while it was being locked; trying again ({attempt})"
+                ));
                 client.batch_execute("ROLLBACK").await?;
                 continue;
             }
@@ -67,7 +74,9 @@ pub async fn take(client: &Client, version: u32, filter: &TableFilter, events: &
             .filter_map(|oid| now.relation(oid))
             .collect();
         if !late.is_empty() && attempt < ATTEMPTS {
-            events.detail(format!("tables were created while others were being locked; trying again ({attempt})"));
+            events.detail(format!(
+                "tables were created while others were being locked; trying again ({attempt})"
+            ));
             client.batch_execute("ROLLBACK").await?;
             continue;
         }
@@ -94,7 +103,8 @@ pub async fn read_sequence_states(
     let parts: Vec<u32> = plan.parts.iter().map(|p| p.relation).collect();
     let all = filter.is_all();
     let used = |tables: &[u32]| tables.iter().any(|t| parts.iter().any(|p| covers(catalog, *p, *t)));
-    let wanted: Vec<u32> = catalog.sequences.iter().filter(|s| all || used(&s.used_by)).map(|s| s.oid).collect();
+    let wanted: Vec<u32> =
+        catalog.sequences.iter().filter(|s| all || used(&s.used_by)).map(|s| s.oid).collect();
     let refused: Vec<String> = catalog
         .sequences
         .iter()
@@ -175,7 +185,9 @@ pub fn check_readable(catalog: &Catalog, plan: &Plan) -> Result<(), Failure> {
 pub fn row_security_failure(role: &str, hidden: &[&Relation]) -> Failure {
     let names: Vec<String> = hidden
         .iter()
-        .map(|r| format!("{} (owner {}{})", r.shown(), r.owner, if r.row_security_forced { ", FORCE" } else { "" }))
+        .map(|r| {
+            format!("{} (owner {}{})", r.shown(), r.owner, if r.row_security_forced { ", FORCE" } else { "" })
+        })
         .collect();
     Failure::new(
         FailureKind::Access,
@@ -210,9 +222,12 @@ async fn check_not_rewritten(client: &Client, seen: &Catalog, late: &[&Relation]
         let current = now.relation(relation.oid).and_then(|r| r.current_filenode);
         let known = seen.relation(relation.oid).map(|r| r.filenode);
         if relation.filenode != 0 && current != known {
-            return Err(Failure::failed(format!("table {} was rewritten while it was being locked", relation.shown()))
-                .state("nothing was written")
-                .next("run the backup again"));
+            return Err(Failure::failed(format!(
+                "table {} was rewritten while it was being locked",
+                relation.shown()
+            ))
+            .state("nothing was written")
+            .next("run the backup again"));
         }
     }
     Ok(())

@@ -39,13 +39,34 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// Database to work on: a postgres:// URL or key=value pairs; better without a password (use ~/.pgpass)
-    #[arg(short = 'd', long, value_name = "URL", global = true, env = "PGKEEP_DATABASE_URL", hide_env_values = true, hide_default_value = true)]
+    #[arg(
+        short = 'd',
+        long,
+        value_name = "URL",
+        global = true,
+        env = "PGKEEP_DATABASE_URL",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
     pub database_url: Option<String>,
     /// File that holds the password
-    #[arg(long, value_name = "FILE", global = true, env = "PGKEEP_PASSWORD_FILE", conflicts_with = "password_command")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        env = "PGKEEP_PASSWORD_FILE",
+        conflicts_with = "password_command"
+    )]
     pub password_file: Option<PathBuf>,
     /// Command that prints the password
-    #[arg(long, value_name = "COMMAND", global = true, env = "PGKEEP_PASSWORD_COMMAND", hide_env_values = true, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        global = true,
+        env = "PGKEEP_PASSWORD_COMMAND",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
     pub password_command: Option<String>,
     /// How often a connection is tried when the server is not reachable or not ready
     #[arg(long, value_name = "N", global = true, env = "PGKEEP_CONNECT_ATTEMPTS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -114,7 +135,8 @@ pub fn default_jobs() -> usize {
 
 /// Parses the likes of `10s`, `500ms` and `5min`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|e| format!("{e}; write it like 10s, 500ms or 5min"))?;
+    let duration =
+        humantime::parse_duration(text).map_err(|e| format!("{e}; write it like 10s, 500ms or 5min"))?;
     // The server takes milliseconds as a 32-bit integer, and 0 as "for ever".
     if duration.as_millis() == 0 || duration.as_millis() > i32::MAX as u128 {
         return Err("must be between 1ms and 24days".to_owned());

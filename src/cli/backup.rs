@@ -9,7 +9,8 @@ use super::Ending;
 use super::args::default_jobs;
 use super::context::Context;
 use crate::archive::compression::Compression;
-use crate::backup::{self, BackupOptions, BackupResult, Destination};
+use crate::backup::run::run as run_backup;
+use crate::backup::{BackupOptions, BackupResult, Destination};
 use crate::failure::Failure;
 use crate::folders;
 use crate::selection::TableFilter;
@@ -72,7 +73,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
     };
     let connector = context.connector()?;
     context.note("INFO", &format!("backup of {} begins", connector.info.redacted()));
-    let result = backup::run(&connector, &context.folders, &options, &context.events, &context.cancel).await?;
+    let result = run_backup(&connector, &context.folders, &options, &context.events, &context.cancel).await?;
     context.note("INFO", &format!("backup ended: {} rows in {:.3} s", result.rows, result.seconds));
     write_summary(context, &result);
     if matches!(options.destination, Destination::Stdout) {

@@ -12,7 +12,9 @@ use crate::failure::Failure;
 
 /// Flags of `completions`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  pgkeep completions bash > ~/.local/share/bash-completion/completions/pgkeep")]
+#[command(
+    after_help = "Example:\n  pgkeep completions bash > ~/.local/share/bash-completion/completions/pgkeep"
+)]
 pub struct CompletionsArgs {
     /// Shell to complete for
     #[arg(value_name = "SHELL")]

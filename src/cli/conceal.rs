@@ -11,8 +11,9 @@ use crate::failure::Failure;
 pub fn conceal() -> Result<(), Failure> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let Some((cleaned, password)) = clean(&arguments) else { return Ok(()) };
-    let program = std::env::current_exe()
-        .map_err(|e| Failure::from_io("finding this program's own file, to hide the password given to it", &e))?;
+    let program = std::env::current_exe().map_err(|e| {
+        Failure::from_io("finding this program's own file, to hide the password given to it", &e)
+    })?;
     let name = arguments.first().cloned().unwrap_or_else(|| "pgkeep".into());
     let error = Command::new(program).arg0(name).args(&cleaned[1..]).env("PGPASSWORD", password).exec();
     Err(Failure::from_io("starting again without the password on the command line", &error))
@@ -23,7 +24,9 @@ fn clean(arguments: &[OsString]) -> Option<(Vec<OsString>, String)> {
     let mut cleaned = arguments.to_vec();
     for (at, argument) in arguments.iter().enumerate().skip(1) {
         let Some(text) = argument.to_str() else { continue };
-        let start = ["postgres://", "postgresql://"].iter().find_map(|scheme| Some(text.find(scheme)? + scheme.len()));
+        let start = ["postgres://", "postgresql://"]
+            .iter()
+            .find_map(|scheme| Some(text.find(scheme)? + scheme.len()));
         let found = match start {
             Some(start) => clean_url(text, start),
             // Where a value is expected to be pairs of key=value.
@@ -40,7 +43,8 @@ fn clean(arguments: &[OsString]) -> Option<(Vec<OsString>, String)> {
 
 fn is_url_value(arguments: &[OsString], at: usize) -> bool {
     let is_flag = |a: &OsString| a == "-d" || a == "--database-url";
-    let joined = |a: &OsString| a.to_str().is_some_and(|t| t.starts_with("--database-url=") || t.starts_with("-d"));
+    let joined =
+        |a: &OsString| a.to_str().is_some_and(|t| t.starts_with("--database-url=") || t.starts_with("-d"));
     is_flag(&arguments[at - 1]) || joined(&arguments[at])
 }
 
@@ -126,9 +130,17 @@ mod tests {
     #[test]
     fn a_password_leaves_the_arguments_whatever_form_it_has() {
         for (given, left, password) in [
-            (vec!["pgkeep", "backup", "-d", "postgres://u:p%40%3A%2F%25@h:1/d"], "postgres://u@h:1/d", "p@:/%"),
+            (
+                vec!["pgkeep", "backup", "-d", "postgres://u:p%40%3A%2F%25@h:1/d"],
+                "postgres://u@h:1/d",
+                "p@:/%",
+            ),
             (vec!["pgkeep", "--database-url=postgresql://u:x@h/d"], "--database-url=postgresql://u@h/d", "x"),
-            (vec!["pgkeep", "-d", "postgres://h/d?user=u&password=p%26q&sslmode=require"], "postgres://h/d?user=u&sslmode=require", "p&q"),
+            (
+                vec!["pgkeep", "-d", "postgres://h/d?user=u&password=p%26q&sslmode=require"],
+                "postgres://h/d?user=u&sslmode=require",
+                "p&q",
+            ),
             (vec!["pgkeep", "-d", "postgres://h/d?password=p"], "postgres://h/d", "p"),
             (vec!["pgkeep", "-d", "host=h password='a\\' b' user=u"], "host=h user=u", "a' b"),
             (vec!["pgkeep", "-d", "host=h password = x"], "host=h ", "x"),

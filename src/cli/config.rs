@@ -169,7 +169,8 @@ mod tests {
 
     fn parse(toml: &str, args: &[&str]) -> Result<Cli, String> {
         let table = toml.parse::<Table>().unwrap();
-        let command = apply(relax_switches(Cli::command()), Path::new("pgkeep.toml"), &table).map_err(|e| e.to_string())?;
+        let command = apply(relax_switches(Cli::command()), Path::new("pgkeep.toml"), &table)
+            .map_err(|e| e.to_string())?;
         let matches = command.try_get_matches_from(args).map_err(|e| e.to_string())?;
         Cli::from_arg_matches(&matches).map_err(|e| e.to_string())
     }
@@ -197,7 +198,9 @@ mod tests {
     #[test]
     fn a_misspelt_key_is_named() {
         assert!(parse("job = 3", &["pgkeep", "list"]).unwrap_err().contains("\"job\""));
-        assert!(parse("[restore]\nsave = true", &["pgkeep", "list"]).unwrap_err().contains("\"restore.save\""));
+        assert!(
+            parse("[restore]\nsave = true", &["pgkeep", "list"]).unwrap_err().contains("\"restore.save\"")
+        );
     }
 
     #[test]

@@ -47,7 +47,8 @@ impl Context {
             ColorWhen::Never => false,
             ColorWhen::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         };
-        let look = Look { quiet: global.quiet, verbose: global.verbose, progress: !global.no_progress, color };
+        let look =
+            Look { quiet: global.quiet, verbose: global.verbose, progress: !global.no_progress, color };
         let folders = Folders::new(&global.dir);
         let screen = Screen::new(look);
         let screen = Arc::new(if logged { screen.with_log(&folders) } else { screen });
@@ -64,15 +65,19 @@ impl Context {
     /// How to reach the database: flag, environment or file, else `DATABASE_URL`, else libpq's variables.
     pub fn connector(&self) -> Result<Connector, Failure> {
         let environment = |name: &str| std::env::var(name).ok();
-        let url = self.global.database_url.clone().or_else(|| environment("DATABASE_URL").filter(|u| !u.is_empty()));
+        let url = self
+            .global
+            .database_url
+            .clone()
+            .or_else(|| environment("DATABASE_URL").filter(|u| !u.is_empty()));
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let usage = |what: String| {
             Failure::usage(what)
                 .state("nothing was read or written")
                 .next("give a URL such as postgres://user@host:5432/database with -d or PGKEEP_DATABASE_URL; the password best in ~/.pgpass")
         };
-        let mut info =
-            ConnInfo::resolve(url.as_deref(), &environment, home.as_deref()).map_err(|e| usage(e.to_string()))?;
+        let mut info = ConnInfo::resolve(url.as_deref(), &environment, home.as_deref())
+            .map_err(|e| usage(e.to_string()))?;
         if let Some(file) = &self.global.password_file {
             info = info.with_password_file(file).map_err(|e| usage(e.to_string()))?;
         } else if let Some(command) = &self.global.password_command {

@@ -62,7 +62,8 @@ fn parse() -> Result<Cli, ExitCode> {
     let mut command = config::relax_switches(Cli::command());
     // The configuration file is looked for before anything else is understood; what is wrong otherwise is said below.
     let early = command.clone().ignore_errors(true).try_get_matches();
-    let named = early.ok().and_then(|m| m.try_get_one::<std::path::PathBuf>("config").ok().flatten().cloned());
+    let named =
+        early.ok().and_then(|m| m.try_get_one::<std::path::PathBuf>("config").ok().flatten().cloned());
     let file = config::read(named.as_deref()).map_err(|e| usage(e.to_string()))?;
     if let Some((path, table)) = file {
         command = config::apply(command, &path, &table).map_err(|e| usage(e.to_string()))?;

@@ -127,10 +127,14 @@ fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<(), Fail
         return Ok(());
     }
     let refused = |what: &str| {
-        Failure::usage(what).state("the target is untouched").next("add --safe (then it can be undone), or --yes")
+        Failure::usage(what)
+            .state("the target is untouched")
+            .next("add --safe (then it can be undone), or --yes")
     };
     if !std::io::stdin().is_terminal() {
-        return Err(refused("a restore that cannot be undone needs --yes when there is no terminal to ask on"));
+        return Err(refused(
+            "a restore that cannot be undone needs --yes when there is no terminal to ask on",
+        ));
     }
     let mut stderr = std::io::stderr();
     let _ = write!(stderr, "Type yes to go on: ").and_then(|()| stderr.flush());

@@ -108,7 +108,8 @@ impl Screen {
             } else {
                 "{prefix} {spinner} {elapsed}  {msg}"
             };
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style.progress_chars("=> "));
             bar.set_prefix(format!("{:>13}", phase.title()));
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -125,7 +126,8 @@ impl Screen {
         running.done += bytes;
         if let Some(bar) = &running.bar {
             bar.inc(bytes);
-            let rows = if running.rows > 0 { format!("{} rows  ", HumanCount(running.rows)) } else { String::new() };
+            let rows =
+                if running.rows > 0 { format!("{} rows  ", HumanCount(running.rows)) } else { String::new() };
             bar.set_message(format!("{rows}{table}"));
         } else if self.look.progress && !self.look.quiet && running.said.elapsed() >= PLAIN_INTERVAL {
             running.said = Instant::now();
@@ -148,7 +150,8 @@ impl Screen {
 fn plain_line(phase: Phase, running: &Running) -> String {
     let elapsed = running.started.elapsed();
     let rate = running.done as f64 / elapsed.as_secs_f64().max(0.001);
-    let mut line = format!("{}: {} rows, {}", phase.title(), HumanCount(running.rows), HumanBytes(running.done));
+    let mut line =
+        format!("{}: {} rows, {}", phase.title(), HumanCount(running.rows), HumanBytes(running.done));
     if running.total > 0 {
         let part = (running.done as f64 / running.total as f64).min(1.0);
         let left = running.total.saturating_sub(running.done) as f64 / rate.max(1.0);

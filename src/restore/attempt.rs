@@ -145,7 +145,8 @@ impl Attempt<'_> {
 
     async fn stage_all(&self, plan: &RestorePlan, log: &mut RestoreLog) -> Result<Vec<Staged>, Failure> {
         let client = &self.session.client;
-        let total = plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
+        let total =
+            plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         let mut staged = Vec::new();
         for table in &plan.tables {
@@ -208,7 +209,9 @@ impl Attempt<'_> {
                     if !self.goes_on_after(&failure) {
                         return Err(failure);
                     }
-                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_merge; RELEASE SAVEPOINT pgkeep_merge").await?;
+                    client
+                        .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_merge; RELEASE SAVEPOINT pgkeep_merge")
+                        .await?;
                     self.fail_table(log, &table, &failure.what);
                     staged.retain(|s| s.table.shown != table);
                 }
@@ -317,9 +320,12 @@ impl Attempt<'_> {
             self.session.client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_table").await?;
             row = merge::find_refused(&self.session.client, table).await?;
         }
-        let row = row.map(|r| format!("the archived row ({r}) ")).unwrap_or_else(|| "an archived row ".to_owned());
+        let row =
+            row.map(|r| format!("the archived row ({r}) ")).unwrap_or_else(|| "an archived row ".to_owned());
         failure.what = match (about_a_row, constraint) {
-            (true, Some(name)) => format!("table {}: {row}violates constraint {name}: {}", table.shown, failure.what),
+            (true, Some(name)) => {
+                format!("table {}: {row}violates constraint {name}: {}", table.shown, failure.what)
+            }
             (true, None) => format!("table {}: {row}is refused: {}", table.shown, failure.what),
             (false, _) => format!("table {}: {}", table.shown, failure.what),
         };

@@ -28,19 +28,17 @@ pub async fn take(
     if let Err(error) = client.batch_execute(&advisory).await {
         if pg::is_lock_timeout(&error) {
             let holder = holders(connector, events, Wanted::Advisory).await;
-            return Err(Failure::failed(format!("another pgkeep restore is at work in this database{holder}"))
-                .state("the target is untouched")
-                .next("wait for it to end, or let this one wait longer with --lock-timeout 5min"));
+            return Err(Failure::failed(format!(
+                "another pgkeep restore is at work in this database{holder}"
+            ))
+            .state("the target is untouched")
+            .next("wait for it to end, or let this one wait longer with --lock-timeout 5min"));
         }
         return Err(error.into());
     }
     let scope = plan.closure(catalog);
-    let mut tables: Vec<(&Relation, &str)> = plan
-        .tables
-        .iter()
-        .filter_map(|t| catalog.relation(t.relation))
-        .map(|r| (r, "EXCLUSIVE"))
-        .collect();
+    let mut tables: Vec<(&Relation, &str)> =
+        plan.tables.iter().filter_map(|t| catalog.relation(t.relation)).map(|r| (r, "EXCLUSIVE")).collect();
     let mut neighbours: Vec<u32> = plan
         .foreign_keys(catalog)
         .iter()
@@ -60,7 +58,9 @@ pub async fn take(
                     .state("the target is untouched")
                     .next("end that session (SELECT pg_terminate_backend(PID)), wait for it, or let pgkeep wait longer with --lock-timeout 5min"));
             }
-            return Err(Failure::from_server(&error).while_doing(format!("locking table {}", relation.shown())));
+            return Err(
+                Failure::from_server(&error).while_doing(format!("locking table {}", relation.shown()))
+            );
         }
     }
     Ok(())

@@ -96,18 +96,27 @@ pub async fn compare(client: &Client, table: &TablePlan, mode: Mode) -> Result<D
                 pg_catalog.row_number() OVER () AS place {}",
         difference_source(table, mode)
     );
-    let doing = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing(format!("comparing table {}", table.shown));
+    let doing = |e: tokio_postgres::Error| {
+        Failure::from_server(&e).while_doing(format!("comparing table {}", table.shown))
+    };
     client.batch_execute(&sql).await.map_err(doing)?;
     count(client, &format!("FROM {list} AS d"), "d.staged", "d.live").await.map_err(doing)
 }
 
 /// Counts the differences anew, without listing them: none may be left after [`apply`].
 pub async fn recount(client: &Client, table: &TablePlan, mode: Mode) -> Result<Difference, Failure> {
-    let doing = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing(format!("verifying table {}", table.shown));
+    let doing = |e: tokio_postgres::Error| {
+        Failure::from_server(&e).while_doing(format!("verifying table {}", table.shown))
+    };
     count(client, &difference_source(table, mode), "s.ctid", "t.ctid").await.map_err(doing)
 }
 
-async fn count(client: &Client, from: &str, staged: &str, live: &str) -> Result<Difference, tokio_postgres::Error> {
+async fn count(
+    client: &Client,
+    from: &str,
+    staged: &str,
+    live: &str,
+) -> Result<Difference, tokio_postgres::Error> {
     let sql = format!(
         "SELECT pg_catalog.count(*) FILTER (WHERE {live} IS NULL),
                 pg_catalog.count(*) FILTER (WHERE {staged} IS NOT NULL AND {live} IS NOT NULL),
@@ -152,7 +161,10 @@ fn insert_statement(table: &TablePlan, condition: &str) -> String {
 /// key, and leaves the transaction as it found it.
 ///
 /// Takes at most log₂(rows) + 1 statements that together insert each row once.
-pub async fn find_refused(client: &Client, table: &TablePlan) -> Result<Option<String>, tokio_postgres::Error> {
+pub async fn find_refused(
+    client: &Client,
+    table: &TablePlan,
+) -> Result<Option<String>, tokio_postgres::Error> {
     client.batch_execute("SAVEPOINT pgkeep_search").await?;
     delete(client, table).await?;
     let sql = format!("SELECT COALESCE(pg_catalog.max(d.place), 0) FROM {} AS d", difference_name(table));
@@ -168,7 +180,9 @@ pub async fn find_refused(client: &Client, table: &TablePlan) -> Result<Option<S
                 low = middle + 1;
             }
             Err(error) if error.as_db_error().is_some() => {
-                client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_half; RELEASE SAVEPOINT pgkeep_half").await?;
+                client
+                    .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_half; RELEASE SAVEPOINT pgkeep_half")
+                    .await?;
                 refused = true;
                 if low == middle {
                     break;

@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use crate::archive::model::{self, Header};
 use crate::backup::snapshot::row_security_failure;
 use crate::failure::{Failure, FailureKind};
-use crate::postgres::catalog::{Catalog, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo};
+use crate::postgres::catalog::{
+    Catalog, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo,
+};
 use crate::postgres::quote;
 use crate::row::CellForm;
 use crate::selection::TableFilter;
@@ -92,11 +94,12 @@ impl RestorePlan {
             if !wanted {
                 continue;
             }
-            let found = catalog.sequences.iter().find(|s| s.schema == sequence.schema && s.name == sequence.name);
+            let found =
+                catalog.sequences.iter().find(|s| s.schema == sequence.schema && s.name == sequence.name);
             match found {
-                Some(target) => plan
-                    .sequences
-                    .push(SequencePlan { archived: sequence.clone(), target: target.clone() }),
+                Some(target) => {
+                    plan.sequences.push(SequencePlan { archived: sequence.clone(), target: target.clone() })
+                }
                 None => plan.misfits.push((sequence.shown(), "the target has no such sequence".to_owned())),
             }
         }
@@ -106,7 +109,8 @@ impl RestorePlan {
 
     /// The failure that names every misfit.
     pub fn misfit_failure(&self) -> Failure {
-        let list: Vec<String> = self.misfits.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        let list: Vec<String> =
+            self.misfits.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
         Failure::failed(format!("the archive does not fit the target:\n    {}", list.join("\n    ")))
             .state("the target is untouched")
             .next("bring the target's structure to the archive's, choose tables with --table, or use --keep-going to restore the tables that fit")
@@ -198,9 +202,13 @@ fn fit<'a>(catalog: &'a Catalog, table: &model::Table) -> Result<&'a Relation, S
     let mut differences = Vec::new();
     for column in &table.columns {
         match relation.columns.iter().find(|c| c.name == column.name) {
-            None => differences.push(format!("column {} is missing in the target", quote::ident(&column.name))),
-            Some(live) if live.generated => differences
-                .push(format!("column {} is generated in the target, plain in the archive", quote::ident(&column.name))),
+            None => {
+                differences.push(format!("column {} is missing in the target", quote::ident(&column.name)))
+            }
+            Some(live) if live.generated => differences.push(format!(
+                "column {} is generated in the target, plain in the archive",
+                quote::ident(&column.name)
+            )),
             Some(live) if live.type_name != column.type_name => differences.push(format!(
                 "column {} is {} in the target, {} in the archive",
                 quote::ident(&column.name),
@@ -229,7 +237,9 @@ fn sort_parents_first(tables: &mut Vec<TablePlan>, catalog: &Catalog) {
         .collect();
     let mut waiting: HashSet<u32> = rest.iter().map(|t| t.relation).collect();
     while !rest.is_empty() {
-        let free = |t: &TablePlan| !edges.iter().any(|(child, parent)| *child == t.relation && waiting.contains(parent));
+        let free = |t: &TablePlan| {
+            !edges.iter().any(|(child, parent)| *child == t.relation && waiting.contains(parent))
+        };
         // In a circle nobody is free: the first is taken, and constraints are checked at the end anyway.
         let (mut ready, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|t| free(t));
         rest = later;

@@ -141,7 +141,8 @@ async fn prove(
         let _ = listing::mark_verified(&folders, &path, archive.index_sha256());
         Ok(archive)
     });
-    let proof = proof.await.unwrap_or_else(|e| Err(Failure::failed(format!("validation ended abnormally: {e}"))));
+    let proof =
+        proof.await.unwrap_or_else(|e| Err(Failure::failed(format!("validation ended abnormally: {e}"))));
     proof.map_err(|f| {
         f.state("the target is untouched")
             .next("choose another archive (pgkeep list, pgkeep list-safety); the guide's section \"The archive is corrupt\" says what can still be read")
@@ -200,7 +201,9 @@ impl Prepared {
                 None => {
                     failure = Some(
                         Failure::new(FailureKind::NotPutBack, unlogged.what)
-                            .state("the restore was verified and committed; only its log could not be completed")
+                            .state(
+                                "the restore was verified and committed; only its log could not be completed",
+                            )
                             .next("free disk space; the data needs nothing more"),
                     );
                 }
@@ -254,7 +257,8 @@ impl Prepared {
             log.status = Status::Running;
             log.rolled_back = false;
         }
-        Err(Failure::failed("the server asked again and again to start over").state("the target is untouched"))
+        Err(Failure::failed("the server asked again and again to start over")
+            .state("the target is untouched"))
     }
 
     /// Rolls the transaction back and says in the log and in the failure what state that leaves.
@@ -270,7 +274,11 @@ impl Prepared {
             && let Err(error) = self.put_sequences_back(applied).await
         {
             log.status = Status::Failed;
-            return self.not_put_back(failure, log, &format!("the rows are as they were, but sequences are not: {error}"));
+            return self.not_put_back(
+                failure,
+                log,
+                &format!("the rows are as they were, but sequences are not: {error}"),
+            );
         }
         if rolled_back {
             return failure.state("the target is as it was: everything was rolled back");
@@ -285,7 +293,8 @@ impl Prepared {
         if !self.session.client.is_closed() {
             return sequences::put_back(&self.session.client, &applied.unprotected).await;
         }
-        let session = self.connector.connect(&Events::silent()).await.map_err(|e| Failure::failed(e.to_string()))?;
+        let session =
+            self.connector.connect(&Events::silent()).await.map_err(|e| Failure::failed(e.to_string()))?;
         sequences::put_back(&session.client, &applied.unprotected).await
     }
 
@@ -295,12 +304,7 @@ impl Prepared {
             None => "when the server can be reached, compare the tables in the log with the archive; there is no safety backup".to_owned(),
         };
         log.rolled_back = false;
-        Failure {
-            kind: FailureKind::NotPutBack,
-            state: state.to_owned(),
-            next,
-            ..failure
-        }
+        Failure { kind: FailureKind::NotPutBack, state: state.to_owned(), next, ..failure }
     }
 
     async fn commit(
@@ -334,7 +338,9 @@ impl Prepared {
         }
         match self.ask_commit(log.transaction_id.as_deref(), events).await {
             Some(true) => {
-                events.warn("the connection broke during the commit; the server confirms that it was committed");
+                events.warn(
+                    "the connection broke during the commit; the server confirms that it was committed",
+                );
                 committed(log);
                 Ok(())
             }

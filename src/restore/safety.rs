@@ -13,9 +13,10 @@ use crate::archive::error::ArchiveError;
 use crate::archive::model::Guards;
 use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
+use crate::backup::destination::to_folder;
 use crate::backup::dump::Dump;
 use crate::backup::plan::Plan;
-use crate::backup::{header, snapshot, to_folder};
+use crate::backup::{header, snapshot};
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
@@ -99,10 +100,14 @@ async fn prove(path: &std::path::Path, index_sha256: &str, folders: &Folders) ->
         Ok(validate(&archive, &options, &|_| {}, &|| false).map_err(invalid)?.is_valid())
     })
     .await
-    .unwrap_or_else(|e| Err(Failure::failed(format!("reading the safety backup back ended abnormally: {e}"))))?;
+    .unwrap_or_else(|e| {
+        Err(Failure::failed(format!("reading the safety backup back ended abnormally: {e}")))
+    })?;
     if !proven {
-        return Err(Failure::failed(format!("the safety backup {shown} does not read back as it was written"))
-            .next("check this machine's disk and memory, then run the same command again"));
+        return Err(Failure::failed(format!(
+            "the safety backup {shown} does not read back as it was written"
+        ))
+        .next("check this machine's disk and memory, then run the same command again"));
     }
     listing::mark_verified(folders, path, index_sha256)
         .map_err(|e| Failure::from_io("noting that the safety backup is whole", &e))

@@ -40,7 +40,9 @@ pub async fn apply(
     for sequence in owned.into_iter().chain(others) {
         let shown = sequence.target.shown();
         let quoted = sequence.target.quoted();
-        let doing = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing(format!("setting sequence {shown}"));
+        let doing = |e: tokio_postgres::Error| {
+            Failure::from_server(&e).while_doing(format!("setting sequence {shown}"))
+        };
         let last: i64 = sequence.archived.last_value.parse().map_err(|_| {
             Failure::new(
                 crate::failure::FailureKind::Archive,
@@ -78,7 +80,10 @@ pub async fn put_back(client: &Client, unprotected: &[Unprotected]) -> Result<()
 }
 
 fn setval(quoted: &str, last_value: i64, is_called: bool) -> String {
-    format!("SELECT pg_catalog.setval({}::pg_catalog.regclass, {last_value}, {is_called})", quote::literal(quoted))
+    format!(
+        "SELECT pg_catalog.setval({}::pg_catalog.regclass, {last_value}, {is_called})",
+        quote::literal(quoted)
+    )
 }
 
 async fn state(client: &Client, quoted: &str) -> Result<(i64, bool), tokio_postgres::Error> {

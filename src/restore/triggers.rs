@@ -88,7 +88,13 @@ pub async fn hold(
     let before = read(client, &scope).await?;
     let acting: Vec<&Firing> = before
         .iter()
-        .filter(|f| if replica_role { matches!(f.enabled.as_str(), "A" | "R") } else { matches!(f.enabled.as_str(), "O" | "A") })
+        .filter(|f| {
+            if replica_role {
+                matches!(f.enabled.as_str(), "A" | "R")
+            } else {
+                matches!(f.enabled.as_str(), "O" | "A")
+            }
+        })
         .collect();
     let keys = plan.foreign_keys(catalog);
     let mut held = Held { way: Way::ReplicaRole, before: before.clone(), foreign_keys: Vec::new(), scope };
@@ -120,7 +126,8 @@ pub async fn hold(
         for (constraint, _) in keys {
             let Some(table) = catalog.relation(constraint.table) else { continue };
             let name = quote::ident(&constraint.name);
-            let mut add = format!("ALTER TABLE {} ADD CONSTRAINT {name} {};", table.quoted(), constraint.definition);
+            let mut add =
+                format!("ALTER TABLE {} ADD CONSTRAINT {name} {};", table.quoted(), constraint.definition);
             if let Some(comment) = &constraint.comment {
                 add += &format!(
                     "COMMENT ON CONSTRAINT {name} ON {} IS {};",
@@ -129,7 +136,8 @@ pub async fn hold(
                 );
             }
             client.batch_execute(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.quoted())).await?;
-            held.foreign_keys.push((format!("foreign key {} of table {}", constraint.name, table.shown()), add));
+            held.foreign_keys
+                .push((format!("foreign key {} of table {}", constraint.name, table.shown()), add));
         }
     }
     Ok(held)

@@ -101,7 +101,8 @@ async fn foreign_key(
     constraint: &ConstraintInfo,
     key: &ForeignKey,
 ) -> Result<Option<Violation>, Failure> {
-    let (Some(child), Some(parent)) = (catalog.relation(constraint.table), catalog.relation(key.references)) else {
+    let (Some(child), Some(parent)) = (catalog.relation(constraint.table), catalog.relation(key.references))
+    else {
         return Ok(None);
     };
     let violation = |what: String| Violation { table: child.oid, other: parent.oid, what };
@@ -114,7 +115,8 @@ async fn foreign_key(
         .iter()
         .map(|(c, p, operator)| format!("p.{} {operator} c.{}", name_of(p), name_of(c)))
         .collect();
-    let given: Vec<String> = key.columns.iter().map(|(c, _, _)| format!("c.{} IS NOT NULL", name_of(c))).collect();
+    let given: Vec<String> =
+        key.columns.iter().map(|(c, _, _)| format!("c.{} IS NOT NULL", name_of(c))).collect();
     // MATCH SIMPLE: a NULL in any column excuses the row. MATCH FULL: only NULL in all (manual, CREATE TABLE).
     let condition = if key.match_full {
         format!("({}) AND p.tableoid IS NULL", given.join(" OR "))
@@ -126,7 +128,8 @@ async fn foreign_key(
         Some(key) => key.columns.iter().map(|c| c.name.as_str()).collect(),
         None => key.columns.iter().map(|(c, _, _)| c.as_str()).collect(),
     };
-    let selected: Vec<String> = columns.iter().map(|c| format!("c.{}::pg_catalog.text", name_of(c))).collect();
+    let selected: Vec<String> =
+        columns.iter().map(|c| format!("c.{}::pg_catalog.text", name_of(c))).collect();
     let sql = format!(
         "SELECT {} FROM {} AS c LEFT JOIN {} AS p ON {} WHERE {condition} LIMIT {}",
         selected.join(", "),
@@ -178,7 +181,9 @@ async fn period_foreign_key(
             Ok(None)
         }
         Err(error) if crate::postgres::error::sqlstate(&error) == Some("23503") => {
-            client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_period; RELEASE SAVEPOINT pgkeep_period").await?;
+            client
+                .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_period; RELEASE SAVEPOINT pgkeep_period")
+                .await?;
             Ok(Some(crate::postgres::error::describe(&error)))
         }
         Err(error) => Err(error.into()),
@@ -229,7 +234,8 @@ async fn deferrable_keys(
             let list = quote::ident_list(columns.iter().map(String::as_str));
             let given: Vec<String> =
                 columns.iter().map(|c| format!("{} IS NOT NULL", quote::ident(c))).collect();
-            let condition = if nulls_equal { String::new() } else { format!("WHERE {}", given.join(" AND ")) };
+            let condition =
+                if nulls_equal { String::new() } else { format!("WHERE {}", given.join(" AND ")) };
             let sql = format!(
                 "SELECT EXISTS (SELECT 1 FROM ONLY {} {condition} GROUP BY {list} HAVING pg_catalog.count(*) > 1)",
                 relation.quoted()

@@ -1,0 +1,150 @@
+//! From the snapshot to the archive under its name.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+
+use super::destination::{to_file, to_folder};
+use super::dump::Dump;
+use super::snapshot::{self, Snapshot};
+use super::{BackupOptions, BackupResult, Destination, header};
+use crate::archive::model::{Header, Source};
+use crate::archive::writer::{ArchiveWriter, Summary};
+use crate::connection::{Connector, lead, stop};
+use crate::failure::Failure;
+use crate::folders::{self, Folders};
+use crate::postgres::connect::Session;
+use crate::progress::{Events, Phase};
+
+/// How long after an interruption the engine may take to end in its own way before it is cut off.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Runs a backup.
+pub async fn run(
+    connector: &Connector,
+    folders: &Folders,
+    options: &BackupOptions,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<BackupResult, Failure> {
+    if let Destination::File(path) = &options.destination
+        && path.exists()
+    {
+        return Err(Failure::usage(format!("{} exists already; pgkeep overwrites nothing", path.display()))
+            .state("the existing file is untouched")
+            .next("choose another name with --out, or move the file away"));
+    }
+    let started = Instant::now();
+    let session = lead(connector, events, cancel).await?;
+    let backup = Backup { connector, folders, options, events, cancel, session: &session };
+    let result = tokio::select! {
+        biased;
+        result = backup.run(started) => result,
+        () = interrupted(cancel) => Err(Failure::interrupted()),
+    };
+    match result {
+        Ok(result) => {
+            // The archive is whole by now; ending the transaction politely only keeps the server's log clean.
+            let _ = session.client.batch_execute("ROLLBACK").await;
+            Ok(result)
+        }
+        Err(failure) => {
+            stop(&session).await;
+            Err(failure.state(match options.destination {
+                Destination::Stdout => {
+                    "what went to standard output is not a whole archive; the database was only read"
+                }
+                _ => "no archive was left behind; the database was only read",
+            }))
+        }
+    }
+}
+
+/// Resolves some time after `cancel` was set: engines that watch the token themselves end sooner, and cleanly.
+async fn interrupted(cancel: &CancellationToken) {
+    cancel.cancelled().await;
+    tokio::time::sleep(GRACE).await;
+}
+
+struct Backup<'a> {
+    connector: &'a Connector,
+    folders: &'a Folders,
+    options: &'a BackupOptions,
+    events: &'a Events,
+    cancel: &'a CancellationToken,
+    session: &'a Session,
+}
+
+impl Backup<'_> {
+    async fn run(&self, started: Instant) -> Result<BackupResult, Failure> {
+        let (options, session) = (self.options, self.session);
+        let taken =
+            snapshot::take(&session.client, session.server_version_num, &options.filter, self.events).await?;
+        let started_at = Utc::now();
+        let Snapshot { catalog, plan, id } = &taken;
+        for name in &plan.foreign {
+            self.events.warn(format!("foreign table {name} is left out: its rows live on another server"));
+        }
+        let header = header(catalog, plan, session, &options.filter, started_at, None);
+        let more = options.jobs.min(plan.units.len()).saturating_sub(1);
+        let workers = self.connector.workers(more, self.events).await;
+        let jobs = workers.len() + 1;
+        let dump = Dump {
+            plan,
+            catalog,
+            snapshot: id,
+            compression: options.compression,
+            phase: Phase::Backup,
+            events: self.events,
+            cancel: self.cancel,
+        };
+        let (file, summary) = match &options.destination {
+            Destination::Stdout => (None, self.to_stdout(dump, workers, &header).await?),
+            Destination::File(path) => {
+                let (file, summary) = to_file(dump, session, workers, &header, path).await?;
+                (Some(file.commit().map_err(|e| Failure::from_archive(&e))?), summary)
+            }
+            Destination::Folder => {
+                let stem = format!("{}_backup_{}", prefix(&header.source), folders::stamp(started_at));
+                let folder = self.folders.backups();
+                let (path, summary) = to_folder(dump, session, workers, &header, &folder, &stem).await?;
+                (Some(path), summary)
+            }
+        };
+        Ok(BackupResult {
+            file,
+            started_at,
+            database: header.source.database,
+            server_version: header.source.server_version,
+            tables: summary.totals.tables,
+            sequences: header.sequences.len() as u64,
+            rows: summary.totals.rows,
+            bytes: summary.file_bytes,
+            json_bytes: summary.totals.bytes,
+            seconds: started.elapsed().as_secs_f64(),
+            jobs,
+            index_sha256: summary.index_sha256,
+            foreign_tables: plan.foreign.clone(),
+        })
+    }
+
+    async fn to_stdout(
+        &self,
+        dump: Dump<'_>,
+        workers: Vec<Session>,
+        header: &Header,
+    ) -> Result<Summary, Failure> {
+        let writer = ArchiveWriter::create(std::io::stdout(), dump.compression, header)
+            .map_err(|e| Failure::from_archive(&e))?;
+        let (mut stdout, summary) = dump.run(&self.session.client, workers, writer).await?;
+        stdout.flush().map_err(|e| Failure::from_io("writing the archive to standard output", &e))?;
+        Ok(summary)
+    }
+}
+
+/// What an archive's file name begins with.
+fn prefix(source: &Source) -> String {
+    if source.supabase { "supabase".to_owned() } else { folders::file_part(&source.database) }
+}

@@ -1,0 +1,168 @@
+//! What a backup promises, on real servers: one consistent snapshot by however many workers, the same bytes for the
+//! same pages, and an archive that is whole or not there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgkeep::archive::reader::Archive;
+use support::{Pgkeep, shared, try_query, wait_until};
+
+/// A table of several page ranges beside a small one.
+const TWO_TABLES: &str = "
+    CREATE TABLE big (id int PRIMARY KEY, amount int NOT NULL, filler text);
+    INSERT INTO big SELECT i, 100, repeat(md5(i::text), 8) FROM generate_series(1, 150000) i;
+    CREATE TABLE small (id int PRIMARY KEY, amount int NOT NULL);
+    INSERT INTO small SELECT i, 100 FROM generate_series(1, 100) i;";
+
+fn sum(pgkeep: &Pgkeep, archive: &str, table: &str) -> i64 {
+    let rows = pgkeep.ok(&["show", archive, table]).stdout;
+    rows.lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["amount"].as_i64().unwrap())
+        .sum()
+}
+
+#[test]
+fn workers_share_one_snapshot_while_others_write() {
+    let database = shared(None).database("one_snapshot");
+    database.execute(TWO_TABLES);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Each transaction moves amounts from one table to the other: the sum of both never changes.
+            for i in 0..100_000 {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let (from, to) = (1 + i * 37 % 150_000, 1 + i % 100);
+                database.execute(&format!(
+                    "BEGIN; UPDATE big SET amount = amount - 7 WHERE id = {from};
+                     UPDATE small SET amount = amount + 7 WHERE id = {to}; COMMIT;"
+                ));
+            }
+        });
+        for jobs in ["1", "2", "4"] {
+            let pgkeep = Pgkeep::on(&database.url);
+            pgkeep.ok(&["backup", "--jobs", jobs]);
+            let archive = pgkeep.only_file("backups");
+            let archive = archive.to_str().unwrap();
+            let total = sum(&pgkeep, archive, "big") + sum(&pgkeep, archive, "small");
+            assert_eq!(total, 15_010_000, "{jobs} jobs");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Hashes of an archive's row chunks by table, range and piece.
+fn chunk_hashes(path: &std::path::Path) -> BTreeMap<(u32, u32, u32), String> {
+    let archive = Archive::open(path).unwrap();
+    let rows = archive.chunks().iter().filter_map(|c| Some(((c.table?, c.range, c.piece), c.sha256.clone())));
+    rows.collect()
+}
+
+#[test]
+fn an_unchanged_page_range_gives_the_same_chunk_bytes_whoever_reads_it() {
+    let database = shared(None).database("same_bytes");
+    database.execute(TWO_TABLES);
+    let hashes = |jobs: &str| {
+        let pgkeep = Pgkeep::on(&database.url);
+        pgkeep.ok(&["backup", "--jobs", jobs]);
+        chunk_hashes(&pgkeep.only_file("backups"))
+    };
+    let first = hashes("1");
+    assert!(first.keys().filter(|(table, ..)| *table == 0).map(|(_, range, _)| range).max().unwrap() >= &2);
+    assert_eq!(hashes("4"), first);
+    // One row at the end of the table changes: the chunks of the earlier ranges stay.
+    database.execute("UPDATE big SET amount = 0 WHERE id = 150000");
+    let changed = hashes("2");
+    let same = first.iter().filter(|(key, hash)| changed.get(key) == Some(hash)).count();
+    assert!(same >= first.len() - 2, "{same} of {} chunks are the same", first.len());
+}
+
+#[test]
+fn a_pipe_takes_the_archive_and_nothing_else() {
+    let database = shared(None).database("piped");
+    database.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)");
+    for compress in ["gzip", "zstd", "none"] {
+        let pgkeep = Pgkeep::on(&database.url);
+        let output =
+            pgkeep.command().args(["backup", "--out", "-", "--compress", compress]).output().unwrap();
+        assert!(output.status.success());
+        let file = pgkeep.dir().join("piped");
+        std::fs::write(&file, output.stdout).unwrap();
+        pgkeep.ok(&["validate", file.to_str().unwrap()]);
+        assert_eq!(Archive::open(&file).unwrap().totals().rows, 1000);
+        assert!(pgkeep.files("backups").is_empty());
+    }
+}
+
+#[test]
+fn only_what_the_patterns_mean_is_taken_with_its_sequences() {
+    let database = shared(None).database("patterns");
+    database.execute(
+        "CREATE TABLE audit_a (id serial); CREATE TABLE audit_b (id int); CREATE TABLE users (id serial);
+         CREATE SCHEMA x; CREATE TABLE x.users (id int); CREATE SEQUENCE free;
+         CREATE TABLE p (id int) PARTITION BY LIST (id);
+         CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);",
+    );
+    let taken = |arguments: &[&str]| {
+        let pgkeep = Pgkeep::on(&database.url);
+        pgkeep.ok(&[&["backup"], arguments].concat());
+        let archive = Archive::open(&pgkeep.only_file("backups")).unwrap();
+        let header = archive.header().clone();
+        let tables: Vec<String> = header.tables.iter().map(|t| t.shown()).collect();
+        let sequences: Vec<String> = header.sequences.iter().map(|s| s.shown()).collect();
+        (tables.join(" "), sequences.join(" "))
+    };
+    let pair = |tables: &str, sequences: &str| (tables.to_owned(), sequences.to_owned());
+    assert_eq!(taken(&[]), pair("audit_a audit_b p users x.users", "audit_a_id_seq free users_id_seq"));
+    assert_eq!(taken(&["--table", "audit_*"]), pair("audit_a audit_b", "audit_a_id_seq"));
+    assert_eq!(taken(&["--table", "*.users"]), pair("users x.users", "users_id_seq"));
+    assert_eq!(taken(&["--exclude", "audit_*,p2", "--exclude", "users"]), pair("p1 x.users", ""));
+}
+
+#[test]
+fn a_waiting_alter_table_does_not_make_the_workers_wait_for_ever() {
+    let database = shared(None).database("queued_lock");
+    database.execute(TWO_TABLES);
+    let pgkeep = Pgkeep::on(&database.url);
+    let running = pgkeep.spawn(&["backup", "--jobs", "4"]);
+    wait_until("pgkeep holds its locks", 20, || {
+        database.value(
+            "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+             WHERE a.application_name = 'pgkeep' AND l.relation = 'big'::regclass",
+        ) != "0"
+    });
+    // Waits for the backup, and everybody who wants the table after it waits, too.
+    let altered = try_query(&database.url, "SET lock_timeout = '60s'; ALTER TABLE big ADD COLUMN late int");
+    running.wait().expect_code(0);
+    altered.unwrap();
+    let archive = pgkeep.only_file("backups");
+    assert_eq!(sum(&pgkeep, archive.to_str().unwrap(), "big"), 15_000_000);
+}
+
+#[test]
+fn a_truncate_or_rewrite_just_before_the_lock_cannot_make_a_table_look_empty() {
+    let database = shared(None).database("rewritten");
+    database.execute("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 1000)");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                database.execute(
+                    "BEGIN; CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM t; TRUNCATE t;
+                     INSERT INTO t SELECT * FROM kept; COMMIT; CREATE TABLE IF NOT EXISTS comes (id int); DROP TABLE comes;",
+                );
+            }
+        });
+        for _ in 0..25 {
+            let pgkeep = Pgkeep::on(&database.url);
+            let result = pgkeep.ok(&["backup", "--table", "t", "--json"]).json();
+            assert_eq!(result["rows"], 1000);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
