@@ -71,7 +71,8 @@ fn whatever_is_changed_meanwhile_the_archive_is_one_moment_of_the_database() {
                 let archive = path(&pgkeep.only_file("backups"));
                 pgkeep.ok(&["validate", &archive]);
                 let tables = pgkeep.ok(&["show", "--json", &archive]).json()["tables"].clone();
-                let names: Vec<&str> = tables.as_array().unwrap().iter().map(|t| t["table"].as_str().unwrap()).collect();
+                let names: Vec<&str> =
+                    tables.as_array().unwrap().iter().map(|t| t["table"].as_str().unwrap()).collect();
                 for name in ["steady", "rewritten", "altered"] {
                     assert!(names.contains(&name), "{name} is not in {names:?}");
                 }
@@ -95,8 +96,10 @@ fn a_restore_of_a_table_that_is_dropped_meanwhile_waits_or_says_so() {
     let database = shared(None).database("restore_dropped");
     database.execute("CREATE TABLE t AS SELECT n AS id FROM generate_series(1, 500) n");
     let (pgkeep, archive) = crate::backed_up(&database.url);
-    let statements =
-        ["DROP TABLE t".to_owned(), "CREATE TABLE t AS SELECT n AS id FROM generate_series(1, 500) n".to_owned()];
+    let statements = [
+        "DROP TABLE t".to_owned(),
+        "CREATE TABLE t AS SELECT n AS id FROM generate_series(1, 500) n".to_owned(),
+    ];
     while_running(&database.url, &statements, || {
         for _ in 0..6 {
             let run = pgkeep.run(&["restore", "--safe", "--mode", "exact", "--file", &archive]);

@@ -16,7 +16,8 @@ fn no_server_is_tried_again_and_then_said_by_every_command() {
     let port = free_port();
     let url = format!("postgres://postgres:x@127.0.0.1:{port}/shop");
     let pgkeep = pgkeep.env("PGKEEP_DATABASE_URL", &url).env("PGKEEP_CONNECT_ATTEMPTS", "2");
-    let commands: [&[&str]; 3] = [&["backup"], &["restore", "--safe", "--file", &archive], &["rollback", "latest"]];
+    let commands: [&[&str]; 3] =
+        [&["backup"], &["restore", "--safe", "--file", &archive], &["rollback", "latest"]];
     for command in commands {
         let run = explained(pgkeep.run(command), 5);
         run.says(&format!("127.0.0.1:{port}")).says("connection refused").says("tried 2 times");
@@ -71,7 +72,8 @@ fn a_server_that_dies_in_the_middle_of_a_restore_comes_back_as_it_was() {
     database.execute(BULK);
     let proxy = Proxy::to(cluster.port);
     let (pgkeep, archive) = backed_up(&proxy.url(&database.url, cluster.port));
-    database.execute("DELETE FROM bulk WHERE id % 3 = 0; UPDATE bulk SET payload = 'damaged' WHERE id % 3 = 1");
+    database
+        .execute("DELETE FROM bulk WHERE id % 3 = 0; UPDATE bulk SET payload = 'damaged' WHERE id % 3 = 1");
     let before = database.digest();
     // The safety backup is a third of that; then it is in the middle of loading.
     proxy.stall_after(3_000_000);

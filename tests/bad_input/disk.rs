@@ -25,7 +25,12 @@ fn on_tiny_disk(pgkeep: &Pgkeep, folder: &str, arguments: &[&str]) -> Running {
         command.args(["-c", script, "sh"]);
     }
     std::fs::create_dir_all(pgkeep.dir().join(folder)).unwrap();
-    command.arg(pgkeep.dir().join(folder)).arg(plain.get_program()).args(arguments).current_dir(pgkeep.dir()).env_clear();
+    command
+        .arg(pgkeep.dir().join(folder))
+        .arg(plain.get_program())
+        .args(arguments)
+        .current_dir(pgkeep.dir())
+        .env_clear();
     command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
     Running::spawn(command)
 }
@@ -49,7 +54,10 @@ fn a_disk_that_fills_up_during_the_safety_backup_leaves_the_target_as_it_was() {
     let (pgkeep, archive) = backed_up(&database.url);
     database.execute("UPDATE bulk SET payload = payload || 'damaged' WHERE id % 2 = 0");
     let before = database.digest();
-    let run = explained(on_tiny_disk(&pgkeep, "safety_backups", &["restore", "--safe", "--file", &archive]).wait(), 1);
+    let run = explained(
+        on_tiny_disk(&pgkeep, "safety_backups", &["restore", "--safe", "--file", &archive]).wait(),
+        1,
+    );
     run.says("safety backup").says("cannot write the archive").says("the target is").says("free disk space");
     assert!(!run.stderr.contains("left behind: "), "{}", run.stderr);
     log_says_undone(&pgkeep);
@@ -64,7 +72,10 @@ fn a_full_pipe_end_is_an_error_and_not_a_short_archive() {
     let pgkeep = Pgkeep::on(&database.url);
     let mut command = Command::new("sh");
     let plain = pgkeep.command();
-    command.args(["-c", "exec \"$0\" backup --out - > /dev/full"]).arg(plain.get_program()).current_dir(pgkeep.dir());
+    command
+        .args(["-c", "exec \"$0\" backup --out - > /dev/full"])
+        .arg(plain.get_program())
+        .current_dir(pgkeep.dir());
     command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let run = explained(Running::spawn(command).wait(), 1);
     run.says("No space left").says("free disk space");
@@ -81,8 +92,10 @@ fn a_server_whose_disk_is_full_undoes_the_restore() {
     database.execute("DELETE FROM bulk WHERE id % 2 = 0");
     let before = database.digest();
     // WAL files of 16 MB can still be written, the staging table of 24 MB cannot.
-    let limited = Command::new("prlimit").args(["--pid", &cluster.pid().to_string(), "--fsize=20000000"]).status();
-    assert!(limited.unwrap().success());
+    // Only the server's own user may limit it.
+    let mut limit = cluster.postgres.command("/bin/sh");
+    limit.args(["-c", &format!("prlimit --pid {} --fsize=20000000", cluster.pid())]);
+    assert!(limit.status().unwrap().success());
     let run = explained(pgkeep.run(&["restore", "--safe", "--file", &archive]), 1);
     run.says("loading table bulk").says("as it was");
     log_says_undone(&pgkeep);
@@ -144,7 +157,9 @@ fn an_existing_file_is_not_overwritten() {
     let precious = pgkeep.dir().join("precious.json.gz");
     std::fs::write(&precious, "precious").unwrap();
     for out in ["precious.json.gz", "/dev/full", "."] {
-        explained(pgkeep.run(&["backup", "--out", out]), 2).says("exists already").says("choose another name");
+        explained(pgkeep.run(&["backup", "--out", out]), 2)
+            .says("exists already")
+            .says("choose another name");
     }
     assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
     no_temporary_file(pgkeep.dir());

@@ -37,8 +37,12 @@ fn every_table_and_column_that_does_not_fit_is_named_at_once() {
     // Those that fit can be chosen, or told apart by pgkeep itself.
     pgkeep.ok(&["restore", "--safe", "--table", "orders", "--file", &archive]);
     let run = pgkeep.run(&["restore", "--safe", "--keep-going", "--json", "--file", &archive]).expect_code(3);
-    let failed: Vec<String> =
-        run.json()["tables_failed"].as_array().unwrap().iter().map(|f| f["table"].as_str().unwrap().to_owned()).collect();
+    let failed: Vec<String> = run.json()["tables_failed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["table"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(failed.len(), 8, "{failed:?}");
 }
 

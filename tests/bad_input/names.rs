@@ -6,8 +6,29 @@ use crate::{explained, path};
 /// Quotes, spaces, capitals, newlines, emoji, wildcards, and 63 bytes, the longest there is.
 fn awkward() -> Vec<String> {
     let mut names: Vec<String> = [
-        "say \"hi\"", "it's", "two words", "CamelCase", "line\nbreak", "tab\there", "snow ☃ and 🎉", "dot.ted", "star*", "what?",
-        "back\\slash", "$1", "a,b", "per%cent", "select", "semi;colon", "\"", " ", "-- x", "/etc/passwd", "..", "é", "\u{1b}[31m",
+        "say \"hi\"",
+        "it's",
+        "two words",
+        "CamelCase",
+        "line\nbreak",
+        "tab\there",
+        "snow ☃ and 🎉",
+        "dot.ted",
+        "star*",
+        "what?",
+        "back\\slash",
+        "$1",
+        "a,b",
+        "per%cent",
+        "select",
+        "semi;colon",
+        "\"",
+        " ",
+        "-- x",
+        "/etc/passwd",
+        "..",
+        "é",
+        "\u{1b}[31m",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -25,7 +46,8 @@ fn tables_columns_schemas_and_sequences_of_any_name_go_the_whole_way() {
     let database = shared(None).database("any name");
     let mut sql = String::new();
     for name in awkward() {
-        let (quoted, unique) = (ident(&name), ident(&name.chars().take(20).chain("_u".chars()).collect::<String>()));
+        let (quoted, unique) =
+            (ident(&name), ident(&name.chars().take(20).chain("_u".chars()).collect::<String>()));
         sql += &format!(
             "CREATE SCHEMA {quoted}; CREATE SEQUENCE {quoted}.{unique}; SELECT nextval('{}.{}');
              CREATE TABLE {quoted}.{quoted} ({quoted} int PRIMARY KEY, \"v\" text, CONSTRAINT {unique} UNIQUE (\"v\"));
@@ -49,7 +71,9 @@ fn tables_columns_schemas_and_sequences_of_any_name_go_the_whole_way() {
     let mut damage = String::new();
     for name in awkward() {
         let quoted = ident(&name);
-        damage += &format!("UPDATE {quoted}.{quoted} SET v = 'damaged' WHERE {quoted} = 1; DELETE FROM {quoted}.{quoted} WHERE {quoted} = 2;");
+        damage += &format!(
+            "UPDATE {quoted}.{quoted} SET v = 'damaged' WHERE {quoted} = 1; DELETE FROM {quoted}.{quoted} WHERE {quoted} = 2;"
+        );
     }
     database.execute(&damage);
     let damaged = database.digest();
@@ -59,13 +83,18 @@ fn tables_columns_schemas_and_sequences_of_any_name_go_the_whole_way() {
         let row: serde_json::Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
         assert_eq!(row, serde_json::json!({ name.clone(): 1, "v": "one" }));
         let log = pgkeep.ok(&["restore", "--safe", "--json", "--table", &pattern, "--file", &archive]).json();
-        assert_eq!((log["total_inserted"].as_u64(), log["total_updated"].as_u64()), (Some(1), Some(1)), "{name:?}: {log:#}");
+        assert_eq!(
+            (log["total_inserted"].as_u64(), log["total_updated"].as_u64()),
+            (Some(1), Some(1)),
+            "{name:?}: {log:#}"
+        );
         let one = pgkeep.ok(&["backup", "--json", "--table", &pattern]).json();
         assert_eq!((one["tables"].as_u64(), one["rows"].as_u64()), (Some(1), Some(2)), "{name:?}");
     }
     assert_eq!(database.digest(), original);
     let list = pgkeep.ok(&["list-safety", "--json"]).json();
-    let files: Vec<&str> = list["archives"].as_array().unwrap().iter().map(|a| a["file"].as_str().unwrap()).collect();
+    let files: Vec<&str> =
+        list["archives"].as_array().unwrap().iter().map(|a| a["file"].as_str().unwrap()).collect();
     assert_eq!(files.len(), awkward().len());
     for file in files.iter().rev() {
         pgkeep.ok(&["rollback", file]);
@@ -91,6 +120,8 @@ fn databases_of_any_name_can_be_backed_up_and_restored() {
         let list = pgkeep.ok(&["list", "--json"]).json();
         assert_eq!(list["archives"][0]["database"], database.name.as_str());
         assert!(!pgkeep.ok(&["list"]).stdout.contains('\u{1b}'));
+        let run = explained(pgkeep.run(&["backup", "--table", "nothing"]), 2);
+        assert!(!run.stderr.contains('\u{1b}'), "control characters reach the terminal");
         pgkeep.ok(&["rollback", "latest"]);
         assert_eq!(database.value("SELECT count(*) FROM t"), "0");
     }

@@ -1,7 +1,7 @@
 //! What the role may not do is named, all at once, before anything is touched.
 
-use crate::support::{Database, shared};
 use crate::support::Pgkeep;
+use crate::support::{Database, shared};
 use crate::{backed_up, explained, no_archive, no_debris};
 
 /// A database with a role that may log in and nothing else.
@@ -23,7 +23,13 @@ fn a_backup_names_every_table_schema_and_sequence_that_the_role_may_not_read() {
     );
     let pgkeep = Pgkeep::on(&database.url_as("clerk", "x"));
     let run = explained(pgkeep.run(&["backup"]), 5);
-    run.says("role clerk").says("closed").says("Closed too").says("vault.gold").says("USAGE").says("counter").says("SELECT");
+    run.says("role clerk")
+        .says("closed")
+        .says("Closed too")
+        .says("vault.gold")
+        .says("USAGE")
+        .says("counter")
+        .says("SELECT");
     assert!(!run.stderr.contains("open ("), "{}", run.stderr);
     no_archive(&pgkeep, "backups");
     pgkeep.ok(&["backup", "--table", "open"]);
@@ -43,7 +49,11 @@ fn a_restore_names_every_privilege_that_the_role_lacks() {
     let before = database.digest();
     let pgkeep = pgkeep.env("PGKEEP_DATABASE_URL", &database.url_as("porter", "x"));
     let run = explained(pgkeep.run(&["restore", "--safe", "--file", &archive]), 5);
-    run.says("role porter").says("a (INSERT)").says("b (DELETE, UPDATE)").says("sequence s (UPDATE)").says("untouched");
+    run.says("role porter")
+        .says("a (INSERT)")
+        .says("b (DELETE, UPDATE)")
+        .says("sequence s (UPDATE)")
+        .says("untouched");
     assert_eq!(database.digest(), before);
     no_archive(&pgkeep, "safety_backups");
     no_debris(&database);
@@ -85,7 +95,11 @@ fn row_level_security_that_would_hide_rows_stops_a_backup_and_a_restore() {
     let before = database.digest();
     let tenant = Pgkeep::on(&database.url_as("tenant", "x"));
     let run = explained(tenant.run(&["backup"]), 5);
-    run.says("row-level security").says("role tenant").says("mine (owner postgres)").says("forced (owner tenant, FORCE)").says("BYPASSRLS");
+    run.says("row-level security")
+        .says("role tenant")
+        .says("mine (owner postgres)")
+        .says("forced (owner tenant, FORCE)")
+        .says("BYPASSRLS");
     no_archive(&tenant, "backups");
 
     let pgkeep = pgkeep.env("PGKEEP_DATABASE_URL", &database.url_as("tenant", "x"));

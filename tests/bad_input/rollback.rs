@@ -17,13 +17,16 @@ fn forged(from: &Path, to: &Path, change: impl FnOnce(&mut Header)) {
     let archive = Archive::open(from).unwrap();
     let mut header = archive.header().clone();
     change(&mut header);
-    let mut writer = ArchiveWriter::create(AtomicFile::create(to).unwrap(), Compression::default(), &header).unwrap();
+    let mut writer =
+        ArchiveWriter::create(AtomicFile::create(to).unwrap(), Compression::default(), &header).unwrap();
     let mut encoder = ChunkEncoder::new(Compression::default()).unwrap();
     for chunk in archive.chunks().iter().skip(1) {
         let rows = archive.read_rows(chunk).unwrap();
         let table = chunk.table.unwrap();
         let raw = [table_line(&header.tables[table as usize]).as_slice(), rows.lines()].concat();
-        writer.append(encoder.seal_rows(table, chunk.range, chunk.piece, &raw, rows.row_count()).unwrap()).unwrap();
+        writer
+            .append(encoder.seal_rows(table, chunk.range, chunk.piece, &raw, rows.row_count()).unwrap())
+            .unwrap();
     }
     writer.finish().unwrap().0.commit().unwrap();
 }
@@ -106,7 +109,10 @@ fn latest_is_not_guessed_when_the_newest_safety_backup_is_broken() {
 
     std::fs::write(newest, &whole[..whole.len() / 2]).unwrap();
     let run = explained(pgkeep.run(&["rollback", "latest"]), 4);
-    run.says(newest.file_name().unwrap().to_str().unwrap()).says("truncated").says("untouched").says("pgkeep list-safety");
+    run.says(newest.file_name().unwrap().to_str().unwrap())
+        .says("truncated")
+        .says("untouched")
+        .says("pgkeep list-safety");
     // It opens, but its rows are damaged.
     let mut flipped = whole.clone();
     let archive = Archive::open(&files[0]).unwrap();

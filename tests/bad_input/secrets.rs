@@ -12,7 +12,8 @@ fn bulk(name: &str) -> (Database<'static>, Proxy) {
 
 /// What the process list shows of a process and all others of this machine.
 fn process_list(pid: u32) -> String {
-    let mut list = String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap()).into_owned();
+    let mut list =
+        String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap()).into_owned();
     list += &std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
     list
 }
@@ -107,17 +108,25 @@ fn a_wrong_url_a_wrong_password_and_a_bad_configuration_do_not_show_it() {
             assert!(matches!(run.code, Some(2 | 5)), "{url}: {run:?}");
             let run = explained(run.clone(), run.code.unwrap().min(code.max(2)).max(run.code.unwrap()));
             for spelling in ["s3cret", secret, &encoded] {
-                assert!(!run.stderr.contains(spelling) && !run.stdout.contains(spelling), "{url}:\n{}", run.stderr);
+                assert!(
+                    !run.stderr.contains(spelling) && !run.stdout.contains(spelling),
+                    "{url}:\n{}",
+                    run.stderr
+                );
             }
         }
     }
     let pgkeep = Pgkeep::new();
-    for toml in [format!("database_url = 'postgres://u:{encoded}@h/d\n"), format!("database_urls = 'postgres://u:{encoded}@h/d'\n")] {
+    for toml in [
+        format!("database_url = 'postgres://u:{encoded}@h/d\n"),
+        format!("database_urls = 'postgres://u:{encoded}@h/d'\n"),
+    ] {
         std::fs::write(pgkeep.dir().join("pgkeep.toml"), toml).unwrap();
         let run = explained(pgkeep.run(&["backup"]), 2);
         assert!(!run.stderr.contains("s3cret"), "{}", run.stderr);
     }
     let command = Pgkeep::on(&format!("postgres://postgres@127.0.0.1:{port}/secret_errors"));
-    let run = explained(command.run(&["backup", "--password-command", &format!("echo '{secret}'; exit 3")]), 2);
+    let run =
+        explained(command.run(&["backup", "--password-command", &format!("echo '{secret}'; exit 3")]), 2);
     assert!(!run.stderr.contains("s3cret"), "{}", run.stderr);
 }

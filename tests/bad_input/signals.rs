@@ -56,7 +56,7 @@ fn an_interrupted_restore_is_undone() {
         let run = interrupted(&pgkeep, &proxy, after, terminate, &["restore", "--safe", "--file", &archive]);
         run.says("the target is as it was");
         let log = log_says_undone(&pgkeep);
-        assert_eq!(log["error"], "interrupted");
+        assert!(log["error"].as_str().unwrap().ends_with("interrupted"), "{log:#}");
         no_temporary_file(pgkeep.dir());
         no_debris(&database);
         assert_eq!(database.digest(), before);
@@ -88,7 +88,8 @@ fn a_backup_that_waits_for_a_lock_can_be_interrupted() {
             pgkeep.spawn(&["backup"])
         };
         wait_until("the backup waits", 20, || {
-            database.value("SELECT count(*) FROM pg_locks WHERE relation = 'bulk'::regclass AND NOT granted") == "1"
+            database.value("SELECT count(*) FROM pg_locks WHERE relation = 'bulk'::regclass AND NOT granted")
+                == "1"
         });
         running.interrupt();
         let run = running.wait();

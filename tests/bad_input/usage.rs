@@ -1,6 +1,6 @@
 //! Wrong usage: said before anything is read or written.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use crate::support::{Pgkeep, Run, Running};
@@ -11,16 +11,35 @@ fn on_terminal(pgkeep: &Pgkeep, arguments: &str, answer: &str) -> Run {
     let plain = pgkeep.command();
     let mut command = Command::new("script");
     command.args(["-qec", &format!("{} {arguments}", plain.get_program().to_str().unwrap()), "/dev/null"]);
-    command.current_dir(pgkeep.dir()).env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("SHELL", "/bin/sh").stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::piped());
+    command
+        .current_dir(pgkeep.dir())
+        .env_clear()
+        .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+        .env("SHELL", "/bin/sh")
+        .env("NO_COLOR", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdin(Stdio::piped());
     let mut child = command.spawn().expect("script (of util-linux) runs");
     let mut keyboard = child.stdin.take().unwrap();
-    keyboard.write_all(answer.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
+    let mut asked = false;
+    while let Ok(length @ 1..) = screen.read(&mut piece) {
+        shown.extend_from_slice(&piece[..length]);
+        if !asked && String::from_utf8_lossy(&shown).contains("Type yes to go on: ") {
+            asked = true;
+            keyboard.write_all(answer.as_bytes()).unwrap();
+        }
+    }
     drop(keyboard);
-    // A terminal has but one stream, and ends lines its own way.
-    let shown = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-    Run { code: output.status.code(), stdout: String::new(), stderr: shown }
+    let code = child.wait().unwrap().code();
+    // A terminal has but one stream, and ends lines its own way; the echo of what was typed stands before an answer.
+    let shown = String::from_utf8_lossy(&shown)
+        .replace('\r', "")
+        .replace("Type yes to go on: ", "Type yes to go on\n");
+    Run { code, stdout: String::new(), stderr: shown }
 }
 
 #[test]
@@ -30,12 +49,19 @@ fn a_restore_that_cannot_be_undone_needs_a_yes_when_nobody_can_be_asked() {
     database.execute("UPDATE orders SET note = 'damaged'");
     let before = database.digest();
     let run = explained(pgkeep.run(&["restore", "--file", &archive]), 2);
-    run.says("cannot be undone").says("customers, orders").says("/no_terminal").says("--yes").says("--safe").says("untouched");
+    run.says("cannot be undone")
+        .says("customers, orders")
+        .says("/no_terminal")
+        .says("--yes")
+        .says("--safe")
+        .says("untouched");
     assert_eq!(database.digest(), before);
     assert!(pgkeep.files("summaries").iter().all(|file| !file.to_string_lossy().contains("restore_log")));
     // An answer in a pipe is not one of a person.
     let mut command = pgkeep.command();
-    command.args(["restore", "--file", &archive]).stdin(Stdio::from(std::fs::File::open("/dev/zero").unwrap()));
+    command
+        .args(["restore", "--file", &archive])
+        .stdin(Stdio::from(std::fs::File::open("/dev/zero").unwrap()));
     explained(Running::spawn(command).wait(), 2);
     assert_eq!(database.digest(), before);
     pgkeep.ok(&["restore", "--yes", "--file", &archive]).says("cannot be undone");
@@ -50,10 +76,19 @@ fn at_a_terminal_only_a_plain_yes_lets_it_go_on() {
     database.execute("UPDATE orders SET note = 'damaged'");
     let before = database.digest();
     for answer in ["no\n", "\n", "y\n", "yes please\n"] {
-        let run = explained(on_terminal(&pgkeep, &format!("restore --mode exact --file {archive}"), answer), 2);
-        run.says("Type yes to go on").says("cannot be undone").says("deleted").says("not confirmed").says("untouched");
+        let run =
+            explained(on_terminal(&pgkeep, &format!("restore --mode exact --file {archive}"), answer), 2);
+        run.says("Type yes to go on")
+            .says("cannot be undone")
+            .says("deleted")
+            .says("not confirmed")
+            .says("untouched");
         assert_eq!(database.digest(), before);
     }
+    // Ctrl-C ends the question, too.
+    let run = explained(on_terminal(&pgkeep, &format!("restore --file {archive}"), "\u{3}"), 130);
+    run.says("interrupted").says("untouched");
+    assert_eq!(database.digest(), before);
     let run = on_terminal(&pgkeep, &format!("restore --file {archive}"), "yes\n").expect_code(0);
     run.says("Type yes to go on").says("restored and verified");
     assert_ne!(database.digest(), before);
@@ -122,7 +157,7 @@ fn bad_flags_and_settings_end_with_2() {
         assert!(!run.stderr.is_empty());
     }
     explained(pgkeep.run(&["backup", "--json", "--out", "-"]), 2).says("standard output");
-    explained(Pgkeep::on("postgres://h:notaport/d").run(&["backup"]), 2).says("notaport");
+    explained(Pgkeep::on("postgres://h:notaport/d").run(&["backup"]), 2).says("port must be a number");
     no_archive(&pgkeep, "backups");
 }
 
@@ -148,10 +183,24 @@ fn with_json_a_failure_is_one_object_too() {
         let object = run.json();
         assert!(object["error"].as_str().is_some_and(|e| !e.is_empty()), "{command:?}: {object:#}");
         if command[0] == "restore" || command[0] == "rollback" {
-            assert_eq!((object["status"].as_str(), object["rolled_back"].as_bool()), (Some("failed"), Some(false)), "{object:#}");
+            assert_eq!(
+                (object["status"].as_str(), object["rolled_back"].as_bool()),
+                (Some("failed"), Some(false)),
+                "{object:#}"
+            );
             assert!(object["tables_failed"].is_array() && object["started_at"].is_string(), "{object:#}");
         }
     }
-    let run = explained(pgkeep.run(&["backup", "--json", "-d", "postgres://postgres:x@127.0.0.1:1/d", "--connect-attempts", "1"]), 5);
+    let run = explained(
+        pgkeep.run(&[
+            "backup",
+            "--json",
+            "-d",
+            "postgres://postgres:x@127.0.0.1:1/d",
+            "--connect-attempts",
+            "1",
+        ]),
+        5,
+    );
     assert!(run.json()["error"].is_string());
 }
