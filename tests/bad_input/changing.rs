@@ -63,7 +63,7 @@ fn whatever_is_changed_meanwhile_the_archive_is_one_moment_of_the_database() {
     .map(|statement| format!("SET client_min_messages = error; {statement}"));
     let mut whole = 0;
     while_running(&database.url, &statements, || {
-        for _ in 0..8 {
+        for _ in 0..5 {
             let pgkeep = Pgkeep::on(&database.url);
             let run = pgkeep.run(&["backup", "--jobs", "3"]);
             if run.code == Some(0) {
@@ -101,7 +101,7 @@ fn a_restore_of_a_table_that_is_dropped_meanwhile_waits_or_says_so() {
         "CREATE TABLE t AS SELECT n AS id FROM generate_series(1, 500) n".to_owned(),
     ];
     while_running(&database.url, &statements, || {
-        for _ in 0..6 {
+        for _ in 0..4 {
             let run = pgkeep.run(&["restore", "--safe", "--mode", "exact", "--file", &archive]);
             if run.code != Some(0) {
                 crate::explained(run, 1).says("t").says("the target is");

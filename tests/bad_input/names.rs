@@ -77,35 +77,50 @@ fn tables_columns_schemas_and_sequences_of_any_name_go_the_whole_way() {
     }
     database.execute(&damage);
     let damaged = database.digest();
-    for name in awkward() {
-        let pattern = format!("{0}.{0}", ident(&name));
-        let rows = pgkeep.ok(&["show", &archive, &pattern]).stdout;
+    let patterns: Vec<String> = awkward().iter().map(|name| format!("{0}.{0}", ident(name))).collect();
+    for (name, pattern) in awkward().iter().zip(&patterns) {
+        let rows = pgkeep.ok(&["show", &archive, pattern]).stdout;
         let row: serde_json::Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
         assert_eq!(row, serde_json::json!({ name.clone(): 1, "v": "one" }));
-        let log = pgkeep.ok(&["restore", "--safe", "--json", "--table", &pattern, "--file", &archive]).json();
+    }
+    // As one list, and as flags.
+    let list = patterns.join(",");
+    let all = pgkeep.ok(&["backup", "--json", "--table", &list]).json();
+    assert_eq!(all["tables"], awkward().len());
+    let mut arguments = vec!["restore", "--safe", "--json", "--file", &archive];
+    for pattern in &patterns {
+        arguments.extend(["--table", pattern]);
+    }
+    let log = pgkeep.ok(&arguments).json();
+    assert_eq!(log["tables_restored"].as_object().unwrap().len(), awkward().len());
+    for (table, done) in log["tables_restored"].as_object().unwrap() {
         assert_eq!(
-            (log["total_inserted"].as_u64(), log["total_updated"].as_u64()),
+            (done["inserted"].as_u64(), done["updated"].as_u64()),
             (Some(1), Some(1)),
-            "{name:?}: {log:#}"
+            "{table}: {done:#}"
         );
-        let one = pgkeep.ok(&["backup", "--json", "--table", &pattern]).json();
-        assert_eq!((one["tables"].as_u64(), one["rows"].as_u64()), (Some(1), Some(2)), "{name:?}");
     }
     assert_eq!(database.digest(), original);
-    let list = pgkeep.ok(&["list-safety", "--json"]).json();
-    let files: Vec<&str> =
-        list["archives"].as_array().unwrap().iter().map(|a| a["file"].as_str().unwrap()).collect();
-    assert_eq!(files.len(), awkward().len());
-    for file in files.iter().rev() {
-        pgkeep.ok(&["rollback", file]);
-    }
+    pgkeep.ok(&["rollback", "latest"]);
     assert_eq!(database.digest(), damaged);
 }
 
 #[test]
 fn databases_of_any_name_can_be_backed_up_and_restored() {
-    for name in awkward() {
-        let database = shared(None).database(&format!("{}!", name.chars().take(15).collect::<String>()));
+    let longest = "x".repeat(63);
+    let names = [
+        "say \"hi\"",
+        "line\nbreak",
+        "🎉 Capital's",
+        "/etc/passwd",
+        "--safe",
+        "\u{1b}[31m",
+        "..",
+        "50%@:/?#",
+        &longest,
+    ];
+    for name in names {
+        let database = shared(None).database(name);
         database.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
         let before = database.digest();
         let pgkeep = Pgkeep::on(&database.url);
