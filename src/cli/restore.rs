@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 use super::Ending;
 use super::args::{default_jobs, duration};
 use super::backup::jobs;
-use super::context::Context;
+use super::context::{Context, count};
 use crate::failure::Failure;
 use crate::restore::log::{RestoreLog, Status};
 use crate::restore::run::{Outcome, Prepared, prepare};
@@ -119,7 +119,7 @@ fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<(), Fail
     context.events.warn(format!(
         "no --safe: this restore into {} cannot be undone. Rows of {} may be overwritten{}: {}",
         prepared.target,
-        count(prepared.tables_with_rows.len(), "table"),
+        count(prepared.tables_with_rows.len() as u64, "table"),
         if prepared.mode() == Mode::Exact { " or deleted" } else { "" },
         abridged(&prepared.tables_with_rows),
     ));
@@ -176,7 +176,7 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
     }
     let unchanged = log.tables_restored.len() - changed.len();
     if unchanged > 0 {
-        text += &format!("  {} unchanged\n", count(unchanged, "table"));
+        text += &format!("  {} unchanged\n", count(unchanged as u64, "table"));
     }
     for failed in &log.tables_failed {
         text += &format!("  {}: NOT RESTORED: {}\n", failed.table, failed.error);
@@ -201,11 +201,6 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         text += &format!("\n  undo: pgkeep rollback {safety}");
     }
     text + "\n"
-}
-
-/// `1 table`, `2 tables`.
-pub fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn abridged(names: &[String]) -> String {
