@@ -21,7 +21,7 @@ use crate::postgres::settings;
 use crate::progress::{Event, Events, Phase};
 
 /// The server's defaults are made for many small queries; a restore joins whole tables in a few large ones.
-const MEMORY: &str = "SET LOCAL work_mem = '64MB'; SET LOCAL temp_buffers = '32MB';";
+const MEMORY: &str = "SET LOCAL work_mem = '64MB';";
 
 /// What a try works with.
 pub struct Attempt<'a> {
