@@ -11,6 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgkeep::archive::reader::Archive;
 use support::{Pgkeep, shared, try_query, wait_until};
 
+/// Ends the other thread's loop, also when an assertion fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A table of several page ranges beside a small one.
 const TWO_TABLES: &str = "
     CREATE TABLE big (id int PRIMARY KEY, amount int NOT NULL, filler text);
@@ -31,6 +40,7 @@ fn workers_share_one_snapshot_while_others_write() {
     database.execute(TWO_TABLES);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         scope.spawn(|| {
             // Each transaction moves amounts from one table to the other: the sum of both never changes.
             for i in 0..100_000 {
@@ -52,7 +62,6 @@ fn workers_share_one_snapshot_while_others_write() {
             let total = sum(&pgkeep, archive, "big") + sum(&pgkeep, archive, "small");
             assert_eq!(total, 15_010_000, "{jobs} jobs");
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -150,6 +159,7 @@ fn a_truncate_or_rewrite_just_before_the_lock_cannot_make_a_table_look_empty() {
     database.execute("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 1000)");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 database.execute(
@@ -163,6 +173,5 @@ fn a_truncate_or_rewrite_just_before_the_lock_cannot_make_a_table_look_empty() {
             let result = pgkeep.ok(&["backup", "--table", "t", "--json"]).json();
             assert_eq!(result["rows"], 1000);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }

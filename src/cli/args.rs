@@ -20,11 +20,9 @@ Examples:
   pgkeep rollback latest
   pgkeep show shop_backup_20251128_074723 bookings | jq .
 
-Connection, first that is given: -d, PGKEEP_DATABASE_URL, database_url in pgkeep.toml, DATABASE_URL, then libpq's
-own (PGHOST…, PGSERVICE, ~/.pgpass). Every flag can also be given as PGKEEP_… or as a key in pgkeep.toml.
+Connection, first that is given: -d, PGKEEP_DATABASE_URL, database_url in pgkeep.toml, DATABASE_URL, then libpq's own (PGHOST…, PGSERVICE, ~/.pgpass). Every flag can also be given as PGKEEP_… or as a key in pgkeep.toml.
 
-Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial (--keep-going);
-4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; 130 interrupted."
+Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial (--keep-going); 4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; 130 interrupted."
 )]
 pub struct Cli {
     /// Flags of every command.
@@ -37,6 +35,7 @@ pub struct Cli {
 
 /// Flags of every command.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Database to work on: a postgres:// URL or key=value pairs; better without a password (use ~/.pgpass)
     #[arg(

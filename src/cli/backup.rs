@@ -7,7 +7,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
 use super::args::default_jobs;
-use super::context::Context;
+use super::context::{Context, count};
 use crate::archive::compression::Compression;
 use crate::backup::run::run as run_backup;
 use crate::backup::{BackupOptions, BackupResult, Destination};
@@ -97,9 +97,9 @@ fn by_name(name: &str) -> Compression {
 fn describe(result: &BackupResult) -> String {
     let rate = result.json_bytes as f64 / result.seconds.max(0.001);
     format!(
-        "backed up {} rows of {} tables to {} ({}, {:.2} s, {}/s of JSON)",
+        "backed up {} rows of {} to {} ({}, {:.2} s, {}/s of JSON)",
         HumanCount(result.rows),
-        result.tables,
+        count(result.tables, "table"),
         result.file.as_ref().map_or("standard output".to_owned(), |p| p.display().to_string()),
         HumanBytes(result.bytes),
         result.seconds,

@@ -54,7 +54,8 @@ impl Context {
         };
         let look =
             Look { quiet: global.quiet, verbose: global.verbose, progress: !global.no_progress, color };
-        let folders = Folders::new(&global.dir);
+        // Names are shown as one would type them: backups/x, not ./backups/x.
+        let folders = Folders::new(global.dir.strip_prefix(".").unwrap_or(&global.dir));
         let screen = Screen::new(look);
         let screen = Arc::new(if logged { screen.with_log(&folders) } else { screen });
         Context {
@@ -187,6 +188,11 @@ pub fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// `1 table`, `2 tables`.
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// An archive that cannot be used.

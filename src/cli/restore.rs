@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 use super::Ending;
 use super::args::{Command, default_jobs, duration};
 use super::backup::jobs;
-use super::context::{Context, printable_lines};
+use super::context::{Context, count, printable_lines};
 use crate::failure::Failure;
 use crate::restore::log::{RestoreLog, Status};
 use crate::restore::run::{Outcome, Prepared, prepare};
@@ -24,8 +24,7 @@ Examples:
   pgkeep restore --safe --mode exact --table bookings --file F
   pgkeep restore --dry-run --file F
 
-With --safe a safety backup is taken first, from the very state that the restore locks: pgkeep rollback latest puts
-the target back. Without it, a restore over existing rows cannot be undone and asks first.")]
+With --safe a safety backup is taken first, from the very state that the restore locks: pgkeep rollback latest puts the target back. Without it, a restore over existing rows cannot be undone and asks first.")]
 pub struct RestoreArgs {
     /// Archive to restore: a path, or a file name in backups/ or safety_backups/
     #[arg(short, long, value_name = "FILE", env = "PGKEEP_FILE")]
@@ -160,7 +159,7 @@ async fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<()
     context.events.warn(format!(
         "no --safe: this restore into {} cannot be undone. Rows of {} may be overwritten{}: {}",
         prepared.target,
-        count(prepared.tables_with_rows.len(), "table"),
+        count(prepared.tables_with_rows.len() as u64, "table"),
         if prepared.mode() == Mode::Exact { " or deleted" } else { "" },
         abridged(&prepared.tables_with_rows),
     ));
@@ -229,7 +228,7 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
     }
     let unchanged = log.tables_restored.len() - changed.len();
     if unchanged > 0 {
-        text += &format!("  {} unchanged\n", count(unchanged, "table"));
+        text += &format!("  {} unchanged\n", count(unchanged as u64, "table"));
     }
     for failed in &log.tables_failed {
         text += &format!("  {}: NOT RESTORED: {}\n", failed.table, failed.error);
@@ -254,11 +253,6 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         text += &format!("\n  undo: pgkeep rollback {safety}");
     }
     text + "\n"
-}
-
-/// `1 table`, `2 tables`.
-pub fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn abridged(names: &[String]) -> String {

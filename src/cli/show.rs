@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
-use super::context::{Context, invalid, printable};
+use super::context::{Context, count, invalid, printable};
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
 use crate::failure::{Failure, FailureKind};
@@ -90,12 +90,12 @@ fn describe(shown: &str, archive: &Archive) -> String {
         );
     }
     text += &format!(
-        "  {} rows in {} tables, {} ({} of JSON), {} sequences\n\n",
+        "  {} rows in {}, {} ({} of JSON), {}\n\n",
         HumanCount(archive.totals().rows),
-        archive.totals().tables,
+        count(archive.totals().tables, "table"),
         HumanBytes(archive.file_bytes()),
         HumanBytes(archive.totals().bytes),
-        header.sequences.len()
+        count(header.sequences.len() as u64, "sequence")
     );
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["TABLE", "ROWS", "COLUMNS", "KEY"]);

@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
 use super::args::default_jobs;
-use super::context::{Context, invalid};
+use super::context::{Context, count, invalid};
 use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
 use crate::failure::Failure;
@@ -94,8 +94,8 @@ pub async fn run(context: &Context, args: &ValidateArgs) -> Result<Ending, Failu
         "whole: every byte, row and count is proven"
     };
     let text = format!(
-        "{shown}: {proven}\n  {} tables, {} rows, {} ({} of JSON), {seconds:.2} s",
-        totals.tables,
+        "{shown}: {proven}\n  {}, {} rows, {} ({} of JSON), {seconds:.2} s",
+        count(totals.tables, "table"),
         HumanCount(totals.rows),
         HumanBytes(archive.file_bytes()),
         HumanBytes(totals.bytes)

@@ -20,6 +20,9 @@ use crate::postgres::connect::Session;
 use crate::postgres::settings;
 use crate::progress::{Event, Events, Phase};
 
+/// The server's defaults are made for many small queries; a restore joins whole tables in a few large ones.
+const MEMORY: &str = "SET LOCAL work_mem = '64MB';";
+
 /// What a try works with.
 pub struct Attempt<'a> {
     /// The restore's connection.
@@ -57,7 +60,7 @@ impl Attempt<'_> {
         client
             .batch_execute(&format!(
                 "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; {}
-                 SET LOCAL lock_timeout = '{}ms';",
+                 SET LOCAL lock_timeout = '{}ms'; {MEMORY}",
                 settings::statements(version),
                 self.options.lock_timeout.as_millis()
             ))
