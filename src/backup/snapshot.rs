@@ -4,6 +4,8 @@
 //! or TRUNCATE that committed in between cannot make a table look empty (manual, 13.6). Which tables there are is
 //! read beforehand; if that has changed by the time of the snapshot, the whole is done again.
 
+use std::time::Duration;
+
 use tokio_postgres::{Client, Error};
 
 use super::plan::Plan;
@@ -16,6 +18,8 @@ use crate::selection::TableFilter;
 
 /// How often a changing set of tables is followed before the last resort of locking what is new after the snapshot.
 const ATTEMPTS: u32 = 5;
+/// How long a lock is waited for without a word.
+const WAIT_UNSAID: Duration = Duration::from_secs(5);
 /// Tables in one LOCK statement.
 const LOCK_BATCH: usize = 500;
 
@@ -42,7 +46,7 @@ pub async fn take(
     let begin = format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}");
     for attempt in 1..=ATTEMPTS {
         let last = attempt == ATTEMPTS;
-        match try_to_take(client, &begin, filter, last).await {
+        match try_to_take(client, &begin, filter, events, last).await {
             Ok(Some(snapshot)) => return Ok(snapshot),
             Ok(None) => {}
             Err(Trouble::Server(error)) if is_gone(&error) && !last => {}
@@ -88,6 +92,7 @@ async fn try_to_take(
     client: &Client,
     begin: &str,
     filter: &TableFilter,
+    events: &Events,
     last: bool,
 ) -> Result<Option<Snapshot>, Trouble> {
     client.batch_execute(begin).await?;
@@ -99,7 +104,7 @@ async fn try_to_take(
 
     client.batch_execute(begin).await?;
     let relations: Vec<&Relation> = plan.parts.iter().filter_map(|p| catalog.relation(p.relation)).collect();
-    lock(client, &relations).await?;
+    lock(client, &relations, events).await?;
     let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
     let mut now = Catalog::read(client).await?;
     let is_locked = |oid: u32| plan.parts.iter().any(|p| covers(&catalog, p.relation, oid));
@@ -119,7 +124,7 @@ async fn try_to_take(
     let sequences = wanted_sequences(&now, &plan_now, filter);
     check_readable(&now, &plan_now, &sequences)?;
     if !late.is_empty() {
-        lock(client, &late).await?;
+        lock(client, &late, events).await?;
         check_not_rewritten(client, &now, &late).await?;
     }
     now.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
@@ -221,10 +226,20 @@ fn describe_lack(lacks: &[&str]) -> String {
         .join(", ")
 }
 
-async fn lock(client: &Client, relations: &[&Relation]) -> Result<(), tokio_postgres::Error> {
+async fn lock(client: &Client, relations: &[&Relation], events: &Events) -> Result<(), Error> {
     for batch in relations.chunks(LOCK_BATCH) {
         let names: Vec<String> = batch.iter().map(|r| r.from_item()).collect();
-        client.batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))).await?;
+        let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+        let mut locking = std::pin::pin!(client.batch_execute(&sql));
+        loop {
+            match tokio::time::timeout(WAIT_UNSAID, locking.as_mut()).await {
+                Ok(locked) => break locked?,
+                Err(_) => events.warn(
+                    "waiting for a table that somebody holds ACCESS EXCLUSIVE; who it is: SELECT * FROM pg_stat_activity \
+                     WHERE pid IN (SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE application_name = 'pgkeep')",
+                ),
+            }
+        }
     }
     Ok(())
 }

@@ -91,10 +91,14 @@ fn a_backup_that_waits_for_a_lock_can_be_interrupted() {
             database.value("SELECT count(*) FROM pg_locks WHERE relation = 'bulk'::regclass AND NOT granted")
                 == "1"
         });
+        wait_until("it says what it waits for", 20, || {
+            let logs = pgkeep.files("logs");
+            logs.iter().any(|log| std::fs::read_to_string(log).unwrap().contains("ACCESS EXCLUSIVE"))
+        });
         running.interrupt();
         let run = running.wait();
         done.send(()).unwrap();
-        explained(run, 130);
+        explained(run, 130).says("pg_blocking_pids");
     });
     no_archive(&pgkeep, "backups");
     no_debris(&database);
