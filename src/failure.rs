@@ -109,6 +109,10 @@ impl Failure {
         if pg::is_disk_full(error) {
             return failure.next("free disk space on the database server, then run the same command again");
         }
+        if pg::is_connection_loss(error) {
+            return failure
+                .next("see that the server is up and the network holds, then run the same command again");
+        }
         failure
     }
 
@@ -125,6 +129,32 @@ impl Failure {
         }
     }
 
+    /// Says the most general truth where nothing deeper has said what state things are in, or what to do next. The
+    /// engines say themselves what they leave behind; what remains has changed nothing.
+    pub fn complete(self) -> Failure {
+        let (state, next) = match self.kind {
+            FailureKind::Usage => (
+                "nothing was read or written",
+                "see what there is with pgkeep --help and pgkeep COMMAND --help",
+            ),
+            FailureKind::Archive => {
+                ("nothing was changed", "choose another archive (pgkeep list, pgkeep list-safety)")
+            }
+            FailureKind::Access => ("nothing was changed", "connect as a role that may do this"),
+            FailureKind::Interrupted => {
+                ("nothing was changed", "run the same command again when you are ready")
+            }
+            FailureKind::NotPutBack => {
+                ("the target may have been changed", "look into the restore log in summaries/")
+            }
+            FailureKind::Failed => (
+                "nothing was changed",
+                "remove the cause, then run the same command again; -v and logs/ have the details",
+            ),
+        };
+        self.state(state).next(next)
+    }
+
     /// What validation found wrong.
     pub fn from_report(report: &Report) -> Failure {
         const LISTED: usize = 10;
@@ -138,17 +168,29 @@ impl Failure {
 
     /// An operating-system error about a path.
     pub fn from_io(doing: impl fmt::Display, error: &std::io::Error) -> Failure {
-        Failure::failed(format!("{doing}: {error}")).next(io_hint(Some(error.kind())))
+        Failure::failed(format!("{doing}: {}", system_words(error))).next(io_hint(Some(error.kind())))
+    }
+}
+
+/// The system's reason without the "(os error 28)" that tells an operator nothing.
+fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }
 
 fn io_hint(kind: Option<ErrorKind>) -> &'static str {
     match kind {
-        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => {
             "free disk space on this machine or choose another folder with --dir or --out, then run the same command again"
         }
         Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
             "choose a folder that you may write to with --dir or --out"
+        }
+        Some(ErrorKind::NotADirectory | ErrorKind::NotFound) => {
+            "check the path; choose a folder that is there with --dir or --out"
         }
         _ => "",
     }

@@ -96,14 +96,19 @@ pub fn stamp(time: DateTime<Utc>) -> String {
     time.format("%Y%m%d_%H%M%S").to_string()
 }
 
-/// A database name as a part of a file name: what a shell or a file system would stumble over becomes `_`.
+/// A database name as the beginning of a file name: what a shell or a file system would stumble over becomes `_`, and
+/// so does a `-` in front, which would make a flag of it.
 pub fn file_part(database: &str) -> String {
     let safe: String = database
         .chars()
         .map(|c| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '_' })
         .take(64)
         .collect();
-    if safe.is_empty() { "_".to_owned() } else { safe }
+    match safe.strip_prefix('-') {
+        Some(rest) => format!("_{rest}"),
+        None if safe.is_empty() => "_".to_owned(),
+        None => safe,
+    }
 }
 
 /// `folder/stem.ending`, then `folder/stem_2.ending` and so on: names to try until one is free.
@@ -178,5 +183,6 @@ mod tests {
     fn odd_database_names_make_plain_file_names() {
         assert_eq!(file_part("my shop/..x"), "my_shop___x");
         assert_eq!(file_part(""), "_");
+        assert_eq!(file_part("--safe"), "_-safe");
     }
 }

@@ -1,7 +1,8 @@
 //! Which tables a command is about: the patterns of `--table` and `--exclude`.
 //!
 //! A pattern is `schema.table` or `table`; a bare name means schema `public`, as in logs and on screen. `*` stands
-//! for any characters and `?` for one, except within double quotes, which also keep a dot from separating.
+//! for any characters and `?` for one, except within double quotes, which also keep a dot from separating the parts of
+//! a name and a comma the names of a list.
 
 use crate::archive::model::Selection;
 
@@ -83,6 +84,15 @@ impl Pattern {
     }
 }
 
+/// The pieces between commas that are not quoted.
+fn split_list(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split(move |c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    })
+}
+
 /// Glob matching with one point to go back to, so that no pattern takes more than length × length steps.
 fn matches(atoms: &[Atom], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
@@ -123,9 +133,11 @@ pub struct TableFilter {
 }
 
 impl TableFilter {
-    /// Parses the patterns; no `tables` means all.
+    /// Parses the patterns, each of which may be a list with commas; no `tables` means all.
     pub fn parse(tables: &[String], exclude: &[String]) -> Result<TableFilter, PatternError> {
-        let all = |list: &[String]| list.iter().map(|p| Pattern::parse(p)).collect::<Result<Vec<_>, _>>();
+        let all = |list: &[String]| {
+            list.iter().flat_map(|text| split_list(text)).map(Pattern::parse).collect::<Result<Vec<_>, _>>()
+        };
         Ok(TableFilter { include: all(tables)?, exclude: all(exclude)? })
     }
 
@@ -204,6 +216,14 @@ mod tests {
         for bad in ["", ".", "a.", ".a", "a.b.c", "\"a"] {
             assert!(Pattern::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_list_is_split_at_commas_that_are_not_quoted() {
+        let filter = TableFilter::parse(&["a,\"b,c\"".into(), "d".into()], &[]).unwrap();
+        let wanted = ["a", "b,c", "d"].map(|name| filter.wants("public", name));
+        assert_eq!(wanted, [true; 3]);
+        assert!(!filter.wants("public", "b") && TableFilter::parse(&["a,".into()], &[]).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! or TRUNCATE that committed in between cannot make a table look empty (manual, 13.6). Which tables there are is
 //! read beforehand; if that has changed by the time of the snapshot, the whole is done again.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error};
 
 use super::plan::Plan;
 use crate::failure::{Failure, FailureKind};
@@ -41,85 +41,96 @@ pub async fn take(
     let fixed = settings::statements(version);
     let begin = format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}");
     for attempt in 1..=ATTEMPTS {
-        client.batch_execute(&begin).await?;
-        let catalog = Catalog::read(client).await?;
-        client.batch_execute("ROLLBACK").await?;
-        check_filter(&catalog, filter)?;
-        let plan = Plan::new(&catalog, filter);
-        check_readable(&catalog, &plan)?;
-
-        client.batch_execute(&begin).await?;
-        let relations: Vec<&Relation> =
-            plan.parts.iter().filter_map(|p| catalog.relation(p.relation)).collect();
-        if let Err(error) = lock(client, &relations).await {
-            // 42P01 undefined_table, 3F000 invalid_schema_name: dropped since it was listed.
-            if matches!(pg::sqlstate(&error), Some("42P01" | "3F000")) && attempt < ATTEMPTS {
-                events.detail(format!(
-                    "a table was dropped while it was being locked; trying again ({attempt})"
-                ));
-                client.batch_execute("ROLLBACK").await?;
-                continue;
+        let last = attempt == ATTEMPTS;
+        match try_to_take(client, &begin, filter, last).await {
+            Ok(Some(snapshot)) => return Ok(snapshot),
+            Ok(None) => {}
+            Err(Trouble::Server(error)) if is_gone(&error) && !last => {}
+            Err(Trouble::Server(error)) => {
+                return Err(Failure::from_server(&error).while_doing("listing and locking the tables"));
             }
-            return Err(Failure::from_server(&error).while_doing("locking the tables"));
+            Err(Trouble::Other(failure)) => return Err(failure),
         }
-        let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
-        let mut now = Catalog::read(client).await?;
-        let plan_now = Plan::new(&now, filter);
-        let late: Vec<&Relation> = plan_now
-            .units
-            .iter()
-            .map(|u| u.relation)
-            .chain(plan_now.parts.iter().map(|p| p.relation))
-            .filter(|oid| !plan.parts.iter().any(|p| covers(&catalog, p.relation, *oid)))
-            .filter_map(|oid| now.relation(oid))
-            .collect();
-        if !late.is_empty() && attempt < ATTEMPTS {
-            events.detail(format!(
-                "tables were created while others were being locked; trying again ({attempt})"
-            ));
-            client.batch_execute("ROLLBACK").await?;
-            continue;
-        }
-        check_readable(&now, &plan_now)?;
-        if !late.is_empty() {
-            lock(client, &late).await?;
-            check_not_rewritten(client, &now, &late).await?;
-        }
-        read_sequence_states(client, &mut now, &plan_now, filter).await?;
-        return Ok(Snapshot { catalog: now, plan: plan_now, id });
+        events.detail(format!("tables came or went while they were being locked; trying again ({attempt})"));
+        client.batch_execute("ROLLBACK").await?;
     }
     Err(Failure::failed("tables are being created and dropped faster than they can be locked")
         .state("nothing was written")
         .next("run the backup again at a quieter time, or leave the changing tables out with --exclude"))
 }
 
-/// Reads the states of the sequences that belong to the planned tables: all of them, when nothing was left out.
-pub async fn read_sequence_states(
-    client: &Client,
-    catalog: &mut Catalog,
-    plan: &Plan,
-    filter: &TableFilter,
-) -> Result<(), Failure> {
-    let parts: Vec<u32> = plan.parts.iter().map(|p| p.relation).collect();
-    let all = filter.is_all();
-    let used = |tables: &[u32]| tables.iter().any(|t| parts.iter().any(|p| covers(catalog, *p, *t)));
-    let wanted: Vec<u32> =
-        catalog.sequences.iter().filter(|s| all || used(&s.used_by)).map(|s| s.oid).collect();
-    let refused: Vec<String> = catalog
-        .sequences
-        .iter()
-        .filter(|s| wanted.contains(&s.oid) && !s.may_select)
-        .map(|s| s.shown())
-        .collect();
-    if !refused.is_empty() {
-        return Err(Failure::new(
-            FailureKind::Access,
-            format!("role {} lacks SELECT on the sequences {}", catalog.server.role, refused.join(", ")),
-        )
-        .next(format!("GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {};", catalog.server.role)));
+enum Trouble {
+    Server(Error),
+    Other(Failure),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Server(error)
     }
-    catalog.read_sequences(client, |s| wanted.contains(&s.oid)).await?;
-    Ok(())
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Trouble {
+        Trouble::Other(failure)
+    }
+}
+
+/// Whether the server missed something that was there a moment ago.
+fn is_gone(error: &Error) -> bool {
+    // undefined_table, invalid_schema_name, undefined_object; internal_error is what the catalog's own functions say
+    // ("cache lookup failed").
+    matches!(pg::sqlstate(error), Some("42P01" | "3F000" | "42704" | "XX000"))
+}
+
+/// One attempt; none when the set of tables changed meanwhile and it is not the last one.
+async fn try_to_take(
+    client: &Client,
+    begin: &str,
+    filter: &TableFilter,
+    last: bool,
+) -> Result<Option<Snapshot>, Trouble> {
+    client.batch_execute(begin).await?;
+    let catalog = Catalog::read(client).await?;
+    client.batch_execute("ROLLBACK").await?;
+    check_filter(&catalog, filter)?;
+    let plan = Plan::new(&catalog, filter);
+    check_readable(&catalog, &plan, &wanted_sequences(&catalog, &plan, filter))?;
+
+    client.batch_execute(begin).await?;
+    let relations: Vec<&Relation> = plan.parts.iter().filter_map(|p| catalog.relation(p.relation)).collect();
+    lock(client, &relations).await?;
+    let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
+    let mut now = Catalog::read(client).await?;
+    let is_locked = |oid: u32| plan.parts.iter().any(|p| covers(&catalog, p.relation, oid));
+    now.read_sizes(client, |relation| is_locked(relation.oid)).await?;
+    let plan_now = Plan::new(&now, filter);
+    let late: Vec<&Relation> = plan_now
+        .units
+        .iter()
+        .map(|u| u.relation)
+        .chain(plan_now.parts.iter().map(|p| p.relation))
+        .filter(|oid| !is_locked(*oid))
+        .filter_map(|oid| now.relation(oid))
+        .collect();
+    if !late.is_empty() && !last {
+        return Ok(None);
+    }
+    let sequences = wanted_sequences(&now, &plan_now, filter);
+    check_readable(&now, &plan_now, &sequences)?;
+    if !late.is_empty() {
+        lock(client, &late).await?;
+        check_not_rewritten(client, &now, &late).await?;
+    }
+    now.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
+    Ok(Some(Snapshot { catalog: now, plan: plan_now, id }))
+}
+
+/// The sequences that belong to the planned tables: all of them, when nothing was left out.
+fn wanted_sequences(catalog: &Catalog, plan: &Plan, filter: &TableFilter) -> Vec<u32> {
+    let used =
+        |tables: &[u32]| tables.iter().any(|t| plan.parts.iter().any(|p| covers(catalog, p.relation, *t)));
+    catalog.sequences.iter().filter(|s| filter.is_all() || used(&s.used_by)).map(|s| s.oid).collect()
 }
 
 /// Whether `oid` is `part` or a partition below it.
@@ -149,8 +160,8 @@ pub fn check_filter(catalog: &Catalog, filter: &TableFilter) -> Result<(), Failu
     .next("a bare name means schema public; write schema.table for others, and mind capitals"))
 }
 
-/// Refuses, naming all of them at once, tables that the role cannot read whole.
-pub fn check_readable(catalog: &Catalog, plan: &Plan) -> Result<(), Failure> {
+/// Refuses, naming all of them at once, tables and sequences that the role cannot read whole.
+pub fn check_readable(catalog: &Catalog, plan: &Plan, sequences: &[u32]) -> Result<(), Failure> {
     let mut missing = Vec::new();
     let mut hidden = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -164,6 +175,9 @@ pub fn check_readable(catalog: &Catalog, plan: &Plan) -> Result<(), Failure> {
             hidden.push(relation);
         }
     }
+    for sequence in catalog.sequences.iter().filter(|s| sequences.contains(&s.oid) && !s.may_select) {
+        missing.push(format!("sequence {} (no SELECT, or no USAGE on its schema)", sequence.shown()));
+    }
     let role = &catalog.server.role;
     if !missing.is_empty() {
         return Err(Failure::new(
@@ -172,7 +186,7 @@ pub fn check_readable(catalog: &Catalog, plan: &Plan) -> Result<(), Failure> {
         )
         .state("nothing was written")
         .next(format!(
-            "GRANT USAGE ON SCHEMA … and GRANT SELECT ON ALL TABLES IN SCHEMA … TO {role}; or leave tables out with --exclude"
+            "GRANT USAGE ON SCHEMA …, GRANT SELECT ON ALL TABLES IN SCHEMA … and GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {role}; or leave tables out with --exclude"
         )));
     }
     if !hidden.is_empty() {

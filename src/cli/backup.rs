@@ -28,11 +28,11 @@ pub struct BackupArgs {
     /// File to write, or - for standard output [default: a new file in backups/]
     #[arg(short, long, value_name = "FILE", env = "PGKEEP_OUT")]
     pub out: Option<PathBuf>,
-    /// Tables to back up, all others left out; may be given several times
-    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE", value_delimiter = ',')]
+    /// Tables to back up, all others left out; a list, or given several times
+    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE")]
     pub table: Vec<String>,
-    /// Tables to leave out; may be given several times
-    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE", value_delimiter = ',')]
+    /// Tables to leave out; a list, or given several times
+    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
     pub exclude: Vec<String>,
     /// Rows and sequences alone (archives hold nothing else so far)
     #[arg(long, env = "PGKEEP_DATA_ONLY")]

@@ -24,12 +24,12 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is no TOML. The text around the place is left out: it may hold a password.
-    #[error("configuration file {path}, byte {place}: not valid TOML: {message}")]
+    #[error("configuration file {path}, line {line}: not valid TOML: {message}")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Byte offset.
-        place: usize,
+        /// The line, counted from 1.
+        line: usize,
         /// What is wrong.
         message: String,
     },
@@ -65,7 +65,7 @@ pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>, ConfigErro
         Ok(table) => Ok(Some((path, table))),
         Err(error) => Err(ConfigError::Syntax {
             path,
-            place: error.span().map_or(0, |s| s.start),
+            line: 1 + text.bytes().take(error.span().map_or(0, |s| s.start)).filter(|b| *b == b'\n').count(),
             message: error.message().to_owned(),
         }),
     }

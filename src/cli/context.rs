@@ -2,7 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,10 @@ pub struct Context {
     pub cancel: CancellationToken,
     screen: Arc<Screen>,
     color: bool,
+    /// Whether standard output has its JSON object, or something else that none may follow.
+    answered: AtomicBool,
+    /// The database that was asked for, without its password.
+    target: OnceLock<String>,
 }
 
 struct Shared(Arc<Screen>);
@@ -60,6 +65,8 @@ impl Context {
             global,
             screen,
             color,
+            answered: AtomicBool::new(false),
+            target: OnceLock::new(),
         }
     }
 
@@ -87,6 +94,7 @@ impl Context {
         for warning in &info.warnings {
             self.events.warn(warning.clone());
         }
+        let _ = self.target.set(info.redacted());
         let retry = RetryPolicy { attempts: self.global.connect_attempts, ..RetryPolicy::default() };
         Ok(Connector { info, retry })
     }
@@ -111,9 +119,25 @@ impl Context {
 
     /// Prints one JSON object.
     pub fn json<T: Serialize>(&self, object: &T) -> Result<(), Failure> {
+        self.claim_output();
         let text = serde_json::to_string_pretty(object)
             .map_err(|e| Failure::failed(format!("the result cannot be written as JSON: {e}")))?;
         print(&format!("{text}\n"))
+    }
+
+    /// Keeps [`is_owed_json`](Self::is_owed_json) from being so: standard output has what it should.
+    pub fn claim_output(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether `--json` was given and nothing has been printed for it.
+    pub fn is_owed_json(&self) -> bool {
+        self.global.json && !self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The database that was asked for, without its password; empty before it is known.
+    pub fn target(&self) -> String {
+        self.target.get().cloned().unwrap_or_default()
     }
 
     /// Writes a line to the log file alone.
@@ -123,22 +147,36 @@ impl Context {
 
     /// Prints a failure: what happened, what state things are in, what to do.
     pub fn explain(&self, failure: &Failure) {
-        self.note("ERROR", &failure.what);
-        explain(failure, self.color);
+        let failure = failure.clone().complete();
+        for (level, text) in [("ERROR", &failure.what), ("STATE", &failure.state), ("NEXT", &failure.next)] {
+            self.note(level, text);
+        }
+        explain(&failure, self.color);
     }
 }
 
 /// Prints a failure to standard error.
 pub fn explain(failure: &Failure, color: bool) {
+    let failure = failure.clone().complete();
     let (red, bold, plain) = if color { ("\x1b[31;1m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-    let mut text = format!("{red}error:{plain} {}\n", failure.what);
+    let mut text = format!("{red}error:{plain} {}\n", printable_lines(&failure.what));
     if !failure.state.is_empty() {
-        text += &format!("{bold}state:{plain} {}\n", failure.state);
+        text += &format!("{bold}state:{plain} {}\n", printable_lines(&failure.state));
     }
     if !failure.next.is_empty() {
-        text += &format!("{bold}next:{plain}  {}\n", failure.next);
+        text += &format!("{bold}next:{plain}  {}\n", printable_lines(&failure.next));
     }
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A name without control characters: no archive and no database may move the cursor of the terminal that shows it.
+pub fn printable(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// As [`printable`], for a text of several lines.
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no failure.

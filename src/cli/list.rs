@@ -6,7 +6,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::Ending;
-use super::context::Context;
+use super::context::{Context, printable};
 use crate::failure::Failure;
 use crate::listing::{self, Entry};
 
@@ -66,16 +66,16 @@ fn table(archives: &[Entry], which: Which) -> String {
             (None, false) => "not yet".to_owned(),
         };
         let mut row = vec![
-            entry.file.clone(),
+            printable(&entry.file),
             entry.created_at.map(|t| t.format("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default(),
-            entry.database.clone().unwrap_or_default(),
+            printable(entry.database.as_deref().unwrap_or_default()),
             number(entry.tables),
             number(entry.rows),
             HumanBytes(entry.bytes).to_string(),
             verified,
         ];
         if which == Which::SafetyBackups {
-            row.push(entry.guards.clone().unwrap_or_default());
+            row.push(printable(entry.guards.as_deref().unwrap_or_default()));
         }
         table.add_row(row);
     }

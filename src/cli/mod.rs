@@ -44,19 +44,35 @@ pub fn main() -> ExitCode {
     };
     let logged = matches!(cli.command, Command::Backup(_) | Command::Restore(_) | Command::Rollback(_));
     let context = Context::new(cli.global, logged);
+    let begun = restore::Begun::of(&cli.command);
     match run(&context, cli.command) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::Partial) => ExitCode::from(3),
         Err(failure) => {
+            if context.is_owed_json() {
+                // It is a failure already; that its report cannot be written either changes nothing.
+                let _ = match begun {
+                    Some(begun) => context.json(&begun.failed(context.target(), &failure)),
+                    None => context.json(&failed(&failure)),
+                };
+            }
             context.explain(&failure);
             failure.kind.exit_code().into()
         }
     }
 }
 
+/// A failure as `--json` gives it, where a command has no form of its own for one.
+fn failed(failure: &Failure) -> serde_json::Value {
+    let failure = failure.clone().complete();
+    serde_json::json!({
+        "error": failure.what, "state": failure.state, "next_step": failure.next, "exit_code": failure.kind.exit_code(),
+    })
+}
+
 fn parse() -> Result<Cli, ExitCode> {
     let usage = |text: String| {
-        explain(&Failure::usage(text), false);
+        explain(&Failure::usage(text).next("correct the configuration file (--config, pgkeep.toml)"), false);
         ExitCode::from(FailureKind::Usage.exit_code())
     };
     let mut command = config::relax_switches(Cli::command());

@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
 
 use super::Ending;
-use super::args::{default_jobs, duration};
+use super::args::{Command, default_jobs, duration};
 use super::backup::jobs;
-use super::context::{Context, count};
+use super::context::{Context, count, printable_lines};
 use crate::failure::Failure;
 use crate::restore::log::{RestoreLog, Status};
 use crate::restore::run::{Outcome, Prepared, prepare};
@@ -35,11 +35,11 @@ pub struct RestoreArgs {
     /// How archived rows meet live rows
     #[arg(long, value_name = "MODE", env = "PGKEEP_MODE", default_value = "upsert")]
     pub mode: ModeArg,
-    /// Tables to restore, all others left out; may be given several times
-    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE", value_delimiter = ',')]
+    /// Tables to restore, all others left out; a list, or given several times
+    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE")]
     pub table: Vec<String>,
-    /// Tables to leave out; may be given several times
-    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE", value_delimiter = ',')]
+    /// Tables to leave out; a list, or given several times
+    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
     pub exclude: Vec<String>,
     /// Do everything but keep nothing: say what would be inserted, updated and deleted
     #[arg(long, env = "PGKEEP_DRY_RUN")]
@@ -78,15 +78,56 @@ pub enum ModeArg {
     Exact,
 }
 
+/// What a restore or rollback was asked for, for the log-shaped answer to one that ended before it had a log.
+pub struct Begun {
+    operation: &'static str,
+    mode: Mode,
+    file: String,
+}
+
+impl Begun {
+    /// None for other commands.
+    pub fn of(command: &Command) -> Option<Begun> {
+        match command {
+            Command::Restore(args) => Some(Begun {
+                operation: if args.dry_run { "dry-run" } else { "restore" },
+                mode: args.mode.into(),
+                file: args.file.clone(),
+            }),
+            Command::Rollback(args) => {
+                Some(Begun { operation: "rollback", mode: Mode::Exact, file: args.file.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The log of a restore that failed before anything was begun.
+    pub fn failed(self, target: String, failure: &Failure) -> RestoreLog {
+        let failure = failure.clone().complete();
+        let mut log = RestoreLog::new(self.operation, self.mode, target, self.file);
+        log.status = Status::Failed;
+        log.finished_at = Some(log.started_at);
+        log.error = Some(failure.what);
+        log.next_step = Some(failure.next);
+        log
+    }
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Mode {
+        match mode {
+            ModeArg::Upsert => Mode::Upsert,
+            ModeArg::Exact => Mode::Exact,
+        }
+    }
+}
+
 /// Runs the command.
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failure> {
     let options = RestoreOptions {
         archive: context.find_archive(&args.file)?,
         filter: TableFilter::parse(&args.table, &args.exclude).map_err(|e| Failure::usage(e.to_string()))?,
-        mode: match args.mode {
-            ModeArg::Upsert => Mode::Upsert,
-            ModeArg::Exact => Mode::Exact,
-        },
+        mode: args.mode.into(),
         safe: args.safe,
         rollback: false,
         keep_going: args.keep_going,
@@ -107,14 +148,14 @@ pub async fn restore(context: &Context, options: RestoreOptions, yes: bool) -> R
     );
     let prepared = prepare(&connector, &context.folders, options, &context.events, &context.cancel).await?;
     if prepared.needs_confirmation() {
-        confirm(context, &prepared, yes)?;
+        confirm(context, &prepared, yes).await?;
     }
     let outcome = prepared.execute(&context.events, &context.cancel).await?;
     context.note("INFO", &format!("restore ended: {:?}", outcome.log.status));
     report(context, outcome)
 }
 
-fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<(), Failure> {
+async fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<(), Failure> {
     context.events.warn(format!(
         "no --safe: this restore into {} cannot be undone. Rows of {} may be overwritten{}: {}",
         prepared.target,
@@ -137,8 +178,20 @@ fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<(), Fail
     }
     let mut stderr = std::io::stderr();
     let _ = write!(stderr, "Type yes to go on: ").and_then(|()| stderr.flush());
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|e| Failure::from_io("reading the answer", &e))?;
+    // On a thread of its own: Ctrl-C is to end the question, too.
+    let read = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = tokio::select! {
+        biased;
+        () = context.cancel.cancelled() => {
+            return Err(Failure::interrupted().state("the target is untouched"));
+        }
+        answer = read => answer.map_err(std::io::Error::other).and_then(|answer| answer),
+    };
+    let answer =
+        answer.map_err(|e| Failure::from_io("reading the answer", &e).state("the target is untouched"))?;
     if answer.trim() == "yes" { Ok(()) } else { Err(refused("not confirmed")) }
 }
 
@@ -155,7 +208,7 @@ fn report(context: &Context, outcome: Outcome) -> Result<Ending, Failure> {
         });
     }
     if !context.global.json {
-        super::context::print(&describe(&log, file.as_deref()))?;
+        super::context::print(&printable_lines(&describe(&log, file.as_deref())))?;
     }
     Ok(if log.status == Status::Partial { Ending::Partial } else { Ending::Done })
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
+use super::context::printable_lines;
 use crate::folders::{Folders, create_private_folder};
 use crate::progress::{Event, Listener, Phase};
 
@@ -82,7 +83,7 @@ impl Screen {
         };
         let print = || {
             // Nobody may be reading any more; that is no reason to stop a backup.
-            let _ = writeln!(std::io::stderr(), "{prefix}{text}");
+            let _ = writeln!(std::io::stderr(), "{prefix}{}", printable_lines(text));
         };
         match state.phases.values().find_map(|r| r.bar.as_ref()) {
             Some(bar) => bar.suspend(print),
@@ -128,7 +129,7 @@ impl Screen {
             bar.inc(bytes);
             let rows =
                 if running.rows > 0 { format!("{} rows  ", HumanCount(running.rows)) } else { String::new() };
-            bar.set_message(format!("{rows}{table}"));
+            bar.set_message(format!("{rows}{}", printable_lines(table)));
         } else if self.look.progress && !self.look.quiet && running.said.elapsed() >= PLAIN_INTERVAL {
             running.said = Instant::now();
             let line = plain_line(phase, running);

@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
-use super::context::{Context, count, invalid};
+use super::context::{Context, count, invalid, printable};
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
 use crate::failure::{Failure, FailureKind};
@@ -34,7 +34,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     let path = context.find_archive(&args.file)?;
     let archive = Archive::open(&path).map_err(|e| invalid(&e))?;
     match &args.table {
-        Some(table) => rows(&archive, table)?,
+        Some(table) => rows(context, &archive, table)?,
         None => {
             let object = overview(&path, &archive);
             context.result(&object, &describe(&path.display().to_string(), &archive))?;
@@ -116,12 +116,7 @@ fn describe(shown: &str, archive: &Archive) -> String {
     text + &table.to_string()
 }
 
-/// A name without control characters: an archive must not move the cursor of the terminal that shows it.
-fn printable(name: &str) -> String {
-    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
-fn rows(archive: &Archive, table: &str) -> Result<(), Failure> {
+fn rows(context: &Context, archive: &Archive, table: &str) -> Result<(), Failure> {
     let pattern = Pattern::parse(table).map_err(|e| Failure::usage(e.to_string()))?;
     let tables = &archive.header().tables;
     let found: Vec<usize> =
@@ -130,6 +125,7 @@ fn rows(archive: &Archive, table: &str) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{} tables of the archive are called {table:?}", found.len()))
             .next("see the tables with pgkeep show FILE; a bare name means schema public"));
     };
+    context.claim_output();
     let names: Vec<&str> = tables[*index].columns.iter().map(|c| c.name.as_str()).collect();
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let mut object = Vec::new();

@@ -60,9 +60,9 @@ pub struct Relation {
     pub filenode: u32,
     /// The current file node.
     pub current_filenode: Option<u32>,
-    /// Pages of the heap.
+    /// Pages of the heap; 0 until [`Catalog::read_sizes`].
     pub heap_pages: u64,
-    /// Bytes of heap and TOAST.
+    /// Bytes of heap and TOAST; 0 until [`Catalog::read_sizes`].
     pub bytes: u64,
     /// Whether the table is an ordinary heap, so that page ranges can be read alone.
     pub heap: bool,
@@ -309,6 +309,31 @@ impl Catalog {
         Ok(())
     }
 
+    /// Reads the sizes of the relations that `wanted` picks; others keep theirs.
+    ///
+    /// Waits for whoever holds one of them ACCESS EXCLUSIVE: to be called when they are locked.
+    pub async fn read_sizes(
+        &mut self,
+        client: &Client,
+        wanted: impl Fn(&Relation) -> bool,
+    ) -> Result<(), Error> {
+        let oids: Vec<String> =
+            self.relations.iter().filter(|r| wanted(r)).map(|r| r.oid.to_string()).collect();
+        if oids.is_empty() {
+            return Ok(());
+        }
+        let rows = client.query_typed(&query::SIZES.replace("{}", &oids.join(", ")), &[]).await?;
+        let sizes: HashMap<u32, (i64, i64)> =
+            rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
+        for relation in &mut self.relations {
+            if let Some((pages, bytes)) = sizes.get(&relation.oid) {
+                relation.heap_pages = (*pages).max(0) as u64;
+                relation.bytes = (*bytes).max(0) as u64;
+            }
+        }
+        Ok(())
+    }
+
     /// The relation of this name.
     pub fn find(&self, schema: &str, name: &str) -> Option<&Relation> {
         self.relations.iter().find(|r| r.schema == schema && r.name == name)
@@ -356,17 +381,17 @@ async fn read_relations(client: &Client) -> Result<Vec<Relation>, Error> {
             partition_of: row.get(4),
             filenode: row.get(5),
             current_filenode: row.get(6),
-            heap_pages: row.get::<_, i64>(7).max(0) as u64,
-            bytes: row.get::<_, i64>(8).max(0) as u64,
-            heap: row.get(9),
-            row_security_active: row.get(10),
-            row_security_forced: row.get(11),
-            owner: row.get(12),
-            is_owner: row.get(13),
+            heap_pages: 0,
+            bytes: 0,
+            heap: row.get(7),
+            row_security_active: row.get(8),
+            row_security_forced: row.get(9),
+            owner: row.get(10),
+            is_owner: row.get(11),
             privileges: PRIVILEGES
                 .iter()
-                .zip(14..)
-                .filter(|(_, at)| row.get::<_, Option<bool>>(*at) == Some(true))
+                .zip(12..)
+                .filter(|(_, at)| row.get::<_, Option<bool>>(*at) != Some(false))
                 .map(|(name, _)| *name)
                 .collect(),
             columns: Vec::new(),

@@ -1,5 +1,8 @@
 //! The catalog queries. Each is one round trip whatever the number of objects, and names everything by its schema,
 //! so that it means the same under any search path.
+//!
+//! The catalog's own functions look past the snapshot: of an object that was dropped since, they say NULL. Such a NULL
+//! counts as "may be used", so that using it gives the true reason: it is gone.
 
 /// One row: what the server is, and whether two more questions may be asked.
 pub const SERVER: &str = "
@@ -28,10 +31,6 @@ pub const LSN: &str = "SELECT pg_catalog.pg_current_wal_lsn()::pg_catalog.text";
 pub const RELATIONS: &str = r"
 SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, i.inhparent,
        c.relfilenode, pg_catalog.pg_relation_filenode(c.oid),
-       COALESCE(pg_catalog.pg_relation_size(c.oid), 0)
-         / pg_catalog.current_setting('block_size')::pg_catalog.int8,
-       COALESCE(pg_catalog.pg_relation_size(c.oid), 0)
-         + COALESCE(pg_catalog.pg_relation_size(NULLIF(c.reltoastrelid, 0)), 0),
        COALESCE(am.amname = 'heap', false),
        pg_catalog.row_security_active(c.oid), c.relforcerowsecurity,
        o.rolname::pg_catalog.text, pg_catalog.pg_has_role(c.relowner, 'USAGE'),
@@ -49,6 +48,17 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
    AND c.relpersistence <> 't'
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
  ORDER BY 2, 3";
+
+/// Sizes of the tables in place of `{}`. Waits for whoever holds a table ACCESS EXCLUSIVE: to be asked of tables that
+/// are locked already.
+pub const SIZES: &str = "
+SELECT c.oid,
+       COALESCE(pg_catalog.pg_relation_size(c.oid), 0)
+         / pg_catalog.current_setting('block_size')::pg_catalog.int8,
+       COALESCE(pg_catalog.pg_relation_size(c.oid), 0)
+         + COALESCE(pg_catalog.pg_relation_size(NULLIF(c.reltoastrelid, 0)), 0)
+  FROM pg_catalog.pg_class c
+ WHERE c.oid IN ({})";
 
 /// Domains and what they are over.
 pub const DOMAINS: &str = "SELECT t.oid, t.typbasetype FROM pg_catalog.pg_type t WHERE t.typtype = 'd'";
@@ -98,9 +108,9 @@ SELECT x.indrelid, x.indexrelid, x.indisprimary, a.attname::pg_catalog.text,
 /// Constraints. The four arrays are the columns of a foreign key, the columns that it refers to, and the schemas and
 /// symbols of the operators that compare referred = referring.
 pub const CONSTRAINTS: &str = r"
-SELECT k.conrelid, k.conname::pg_catalog.text, pg_catalog.pg_get_constraintdef(k.oid), k.contype::pg_catalog.text,
-       k.confrelid, k.conparentid <> 0,
-       k.convalidated AND pg_catalog.pg_get_constraintdef(k.oid) !~ 'NOT ENFORCED$',
+SELECT k.conrelid, k.conname::pg_catalog.text, COALESCE(pg_catalog.pg_get_constraintdef(k.oid), ''),
+       k.contype::pg_catalog.text, k.confrelid, k.conparentid <> 0,
+       k.convalidated AND COALESCE(pg_catalog.pg_get_constraintdef(k.oid), '') !~ 'NOT ENFORCED$',
        k.confmatchtype = 'f',
        ARRAY(SELECT a.attname::pg_catalog.text
                FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS u (attnum, place)
@@ -140,8 +150,10 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, s.seqincre
                JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
               WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
                 AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = c.oid),
-       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT'),
-       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(c.oid, 'UPDATE'),
+       COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+                AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT'), true),
+       COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+                AND pg_catalog.has_sequence_privilege(c.oid, 'UPDATE'), true),
        pg_catalog.pg_has_role(c.relowner, 'USAGE')
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::plan::RestorePlan;
+use super::plan::{RestorePlan, TablePlan};
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation};
@@ -53,10 +53,9 @@ pub async fn take(
         let sql = format!("LOCK TABLE {} IN {mode} MODE", relation.from_item());
         if let Err(error) = client.batch_execute(&sql).await {
             if pg::is_lock_timeout(&error) {
-                let holder = holders(connector, events, Wanted::Table(relation.oid)).await;
-                return Err(Failure::failed(format!("table {} is locked{holder}", relation.shown()))
-                    .state("the target is untouched")
-                    .next("end that session (SELECT pg_terminate_backend(PID)), wait for it, or let pgkeep wait longer with --lock-timeout 5min"));
+                let wanted = Wanted::Table { oid: relation.oid, against: "l.mode <> 'AccessShareLock'" };
+                let holder = holders(connector, events, wanted).await;
+                return Err(locked(&relation.shown(), &holder));
             }
             return Err(
                 Failure::from_server(&error).while_doing(format!("locking table {}", relation.shown()))
@@ -66,9 +65,32 @@ pub async fn take(
     Ok(())
 }
 
+/// Why a table could not even be read in time: one of these is held by somebody who lets nobody in.
+pub async fn unreadable(connector: &Connector, events: &Events, tables: &[TablePlan]) -> Failure {
+    for table in tables {
+        let wanted = Wanted::Table { oid: table.relation, against: "l.mode = 'AccessExclusiveLock'" };
+        let holder = holders(connector, events, wanted).await;
+        if !holder.is_empty() {
+            return locked(&table.shown, &holder);
+        }
+    }
+    let names: Vec<&str> = tables.iter().map(|t| t.shown.as_str()).collect();
+    locked(&names.join(" or "), "")
+}
+
+fn locked(table: &str, holder: &str) -> Failure {
+    Failure::failed(format!("table {table} is locked{holder}"))
+        .state("the target is untouched")
+        .next("end that session (SELECT pg_terminate_backend(PID)), wait for it, or let pgkeep wait longer with --lock-timeout 5min")
+}
+
 enum Wanted {
     Advisory,
-    Table(u32),
+    /// A table, and the condition on locks that stand in the way.
+    Table {
+        oid: u32,
+        against: &'static str,
+    },
 }
 
 /// Who holds the lock, as ` by PID 17 (…)`; empty where it cannot be found out.
@@ -78,9 +100,9 @@ async fn holders(connector: &Connector, events: &Events, wanted: Wanted) -> Stri
             "l.locktype = 'advisory' AND ((l.classid::pg_catalog.int8 << 32) | l.objid::pg_catalog.int8) = {RESTORE_LOCK} AND l.objsubid = 1"
         ),
         // Partitions are locked with their table.
-        Wanted::Table(oid) => format!(
-            "l.locktype = 'relation' AND l.mode <> 'AccessShareLock' AND l.relation IN ({oid}, (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = {oid})) \
-             OR l.locktype = 'relation' AND l.mode <> 'AccessShareLock' AND l.relation IN (SELECT t.relid FROM pg_catalog.pg_partition_tree({oid}) t)"
+        Wanted::Table { oid, against } => format!(
+            "l.locktype = 'relation' AND {against} AND (l.relation = {oid}
+             OR l.relation IN (SELECT t.relid FROM pg_catalog.pg_partition_tree({oid}) t))"
         ),
     };
     let sql = format!(

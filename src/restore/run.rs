@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Attempt;
 use super::log::{LogFile, RestoreLog, Status};
 use super::plan::RestorePlan;
-use super::{Mode, RestoreOptions, sequences};
+use super::{Mode, RestoreOptions, lock, sequences};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
@@ -71,13 +71,50 @@ pub async fn prepare(
             .next("see the safety backups with pgkeep list-safety; to restore a backup use: pgkeep restore --safe --file FILE"));
     }
     let session = lead(connector, events, cancel).await?;
+    let looked = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Failure::interrupted()),
+        looked = look(&session, connector, &archive, &options, events) => looked,
+    };
+    let (tables, tables_with_rows) = match looked {
+        Ok(looked) => looked,
+        Err(failure) => {
+            stop(&session).await;
+            return Err(failure.state("the target is untouched"));
+        }
+    };
+    Ok(Prepared {
+        target: connector.info.redacted(),
+        tables,
+        tables_with_rows,
+        options,
+        connector: connector.clone(),
+        folders: folders.clone(),
+        archive: Arc::new(archive),
+        session,
+    })
+}
+
+/// Whether the archive fits the target and the role may restore it. Returns the tables in scope, and those of them
+/// that hold rows.
+async fn look(
+    session: &Session,
+    connector: &Connector,
+    archive: &Archive,
+    options: &RestoreOptions,
+    events: &Events,
+) -> Result<(Vec<String>, Vec<String>), Failure> {
     let client = &session.client;
     client
-        .batch_execute(&format!("BEGIN READ ONLY; {}", settings::statements(session.server_version_num)))
+        .batch_execute(&format!(
+            "BEGIN READ ONLY; {} SET LOCAL lock_timeout = '{}ms';",
+            settings::statements(session.server_version_num),
+            options.lock_timeout.as_millis()
+        ))
         .await?;
     let catalog = Catalog::read(client).await?;
     if options.rollback {
-        check_same_target(&archive, &catalog)?;
+        check_same_target(archive, &catalog)?;
     }
     let plan = RestorePlan::new(archive.header(), &catalog, &options.filter)?;
     if !plan.misfits.is_empty() && !options.keep_going {
@@ -91,7 +128,13 @@ pub async fn prepare(
             .enumerate()
             .map(|(i, t)| format!("SELECT {i}::pg_catalog.int4, EXISTS (SELECT 1 FROM {})", t.from_item))
             .collect();
-        for row in client.query_typed(&sql.join(" UNION ALL "), &[]).await? {
+        let rows = match client.query_typed(&sql.join(" UNION ALL "), &[]).await {
+            Err(error) if pg::is_lock_timeout(&error) => {
+                return Err(lock::unreadable(connector, events, batch).await);
+            }
+            rows => rows?,
+        };
+        for row in rows {
             if row.get(1) {
                 tables_with_rows.push(batch[row.get::<_, i32>(0) as usize].shown.clone());
             }
@@ -99,16 +142,7 @@ pub async fn prepare(
     }
     client.batch_execute("ROLLBACK").await?;
     tables_with_rows.sort();
-    Ok(Prepared {
-        target: connector.info.redacted(),
-        tables: plan.tables.iter().map(|t| t.shown.clone()).collect(),
-        tables_with_rows,
-        options,
-        connector: connector.clone(),
-        folders: folders.clone(),
-        archive: Arc::new(archive),
-        session,
-    })
+    Ok((plan.tables.iter().map(|t| t.shown.clone()).collect(), tables_with_rows))
 }
 
 /// Opens the archive and proves every byte of it.
@@ -187,7 +221,11 @@ impl Prepared {
             (false, false) => "restore",
         };
         let mut log = RestoreLog::new(operation, self.options.mode, self.target.clone(), backup_file);
-        let file = if self.options.dry_run { None } else { Some(LogFile::create(&self.folders, &log)?) };
+        let file = if self.options.dry_run {
+            None
+        } else {
+            Some(LogFile::create(&self.folders, &log).map_err(|f| f.state("the target is untouched"))?)
+        };
         let result = self.try_and_commit(&mut log, file.as_ref(), events, cancel).await;
         log.finished_at = Some(Utc::now().trunc_subsecs(0));
         let mut failure = result.err();
@@ -243,7 +281,15 @@ impl Prepared {
                     return Ok(());
                 }
                 if log.tables_restored.is_empty() && !log.tables_failed.is_empty() {
-                    let failure = Failure::failed("no table could be restored; see tables_failed in the log");
+                    let failure = {
+                        let reasons: Vec<String> =
+                            log.tables_failed.iter().map(|f| format!("{}: {}", f.table, f.error)).collect();
+                        Failure::failed(format!(
+                            "no table could be restored:\n    {}",
+                            reasons.join("\n    ")
+                        ))
+                        .next("bring the target to what the archive needs, then run the same command again")
+                    };
                     return Err(self.undo(failure, log, &applied).await);
                 }
                 return self.commit(log, file, &applied, events).await;

@@ -56,10 +56,12 @@ impl Safety<'_> {
     /// Takes the safety backup and proves it whole by reading it back. Returns its path.
     pub async fn take(mut self) -> Result<PathBuf, Failure> {
         let client = &self.session.client;
+        let scope = self.plan.closure(&self.catalog);
+        self.catalog.read_sizes(client, |relation| scope.contains(&relation.oid)).await?;
         let roots = self.plan.tables.iter().filter_map(|t| self.catalog.relation(t.relation)).collect();
         let plan = Plan::of(&self.catalog, roots);
-        snapshot::check_readable(&self.catalog, &plan)?;
         let sequences: Vec<u32> = self.plan.sequences.iter().map(|s| s.target.oid).collect();
+        snapshot::check_readable(&self.catalog, &plan, &sequences)?;
         self.catalog.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
         let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
         let created_at = Utc::now();

@@ -134,6 +134,11 @@ fn describe_refusal(table: &TablePlan, error: &tokio_postgres::Error) -> Failure
         let end = rest.find([',', ':', '\n']).unwrap_or(rest.len());
         Some(rest[..end].to_owned())
     };
+    let about_a_row =
+        pg::sqlstate(error).is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
+    if about_a_row {
+        failure = failure.next("bring the target's types to the archive's, leave the table out with --exclude, or use --keep-going to restore the other tables");
+    }
     if let Some(line) = after(", line ").filter(|l| l.bytes().all(|b| b.is_ascii_digit())) {
         let column = after(", column ").filter(|c| table.columns.contains(c));
         let column = column.map(|c| format!(", column {c}")).unwrap_or_default();

@@ -1,0 +1,111 @@
+//! Others hold what a restore needs.
+
+use crate::support::{Proxy, shared, wait_until};
+use crate::{BULK, backed_up, explained, log_says_undone, no_archive, no_debris, shop};
+
+#[test]
+fn a_lock_that_is_not_granted_names_who_holds_it() {
+    let database = shop("locked");
+    let (pgkeep, archive) = backed_up(&database.url);
+    database.execute("UPDATE orders SET note = 'damaged'");
+    let before = database.digest();
+    // A writer that goes home without a commit, as they do.
+    let url = format!("{}?application_name=month%20end", database.url);
+    let url = &url;
+    let (pid_sender, pid) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+                tokio::spawn(connection);
+                client.batch_execute("BEGIN; UPDATE orders SET note = 'mine' WHERE id = 1").await.unwrap();
+                let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+                pid_sender.send(pid).unwrap();
+                tokio::task::spawn_blocking(move || wait.recv()).await.unwrap().unwrap();
+                client.batch_execute("ROLLBACK").await.unwrap();
+            });
+        });
+        let pid = pid.recv().unwrap();
+        let run = pgkeep.run(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive]);
+        done.send(()).unwrap();
+        let run = explained(run, 1);
+        run.says("table orders")
+            .says(&format!("PID {pid}"))
+            .says("user postgres")
+            .says("month end")
+            .says("idle in transaction");
+        run.says("untouched").says("--lock-timeout");
+    });
+    assert_eq!(database.digest(), before);
+    log_says_undone(&pgkeep);
+    no_archive(&pgkeep, "safety_backups");
+    no_debris(&database);
+    pgkeep.ok(&["restore", "--safe", "--file", &archive]);
+}
+
+#[test]
+fn a_table_that_nobody_may_even_read_does_not_hold_a_restore_up_for_ever() {
+    let database = shop("locked_out");
+    let (pgkeep, archive) = backed_up(&database.url);
+    database.execute("CREATE TABLE unrelated (id int)");
+    let before = database.digest();
+    while_locked(&database.url, "orders", || {
+        for safe in ["--safe", "--yes"] {
+            let run =
+                explained(pgkeep.run(&["restore", safe, "--lock-timeout", "300ms", "--file", &archive]), 1);
+            run.says("table orders is locked by PID ").says("untouched").says("--lock-timeout");
+        }
+        explained(pgkeep.run(&["rollback", "latest"]), 2);
+        // Those that are not locked can be restored.
+        let source = crate::shop("locked_out_source");
+        source.execute("CREATE TABLE other (id int)");
+        let (_folder, other) = backed_up(&source.url);
+        explained(pgkeep.run(&["restore", "--safe", "--table", "other", "--file", &other]), 1)
+            .says("other: the target has no such table");
+    });
+    // A lock on a table that is not asked for is nobody's business.
+    while_locked(&database.url, "unrelated", || {
+        pgkeep.ok(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive]);
+        pgkeep.ok(&["backup", "--exclude", "unrelated"]);
+    });
+    assert_eq!(database.digest(), before);
+    no_debris(&database);
+}
+
+/// Runs `work` while another session holds the table ACCESS EXCLUSIVE.
+fn while_locked(url: &str, table: &str, work: impl FnOnce()) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await.unwrap();
+        client
+    });
+    work();
+    runtime.block_on(client.batch_execute("ROLLBACK")).unwrap();
+}
+
+#[test]
+fn of_two_restores_into_one_target_the_second_says_who_is_at_work() {
+    let database = shared(None).database("two_restores");
+    database.execute(BULK);
+    let (pgkeep, archive) = backed_up(&database.url);
+    let original = database.digest();
+    database.execute("DELETE FROM bulk WHERE id % 2 = 0");
+    let proxy = Proxy::to(database.cluster.port);
+    let first = crate::support::Pgkeep::on(&proxy.url(&database.url, database.cluster.port));
+    proxy.stall_after(4_000_000);
+    let running = first.spawn(&["restore", "--safe", "--file", &archive]);
+    wait_until("the first restore is at work", 60, || proxy.forwarded() >= 4_000_000);
+    let second =
+        explained(pgkeep.run(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive]), 1);
+    second.says("another pgkeep restore").says("PID ").says("untouched").says("wait for it");
+    log_says_undone(&pgkeep);
+    no_archive(&pgkeep, "safety_backups");
+    proxy.resume();
+    running.wait().expect_code(0);
+    assert_eq!(database.digest(), original);
+    no_debris(&database);
+}
