@@ -73,7 +73,10 @@ pub async fn prepare(
     let session = lead(connector, events, cancel).await?;
     let client = &session.client;
     client
-        .batch_execute(&format!("BEGIN READ ONLY; {}", settings::statements(session.server_version_num)))
+        .batch_execute(&format!(
+            "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY; {}",
+            settings::statements(session.server_version_num)
+        ))
         .await?;
     let catalog = Catalog::read(client).await?;
     if options.rollback {
