@@ -89,6 +89,8 @@ pub struct ColumnInfo {
     pub type_name: String,
     /// The type's `oid`, domains resolved to what they are over.
     pub base_type: u32,
+    /// For a domain: the type that it is over, at the bottom, as `type_name` would give it.
+    pub domain_over: Option<String>,
     /// Whether NOT NULL.
     pub not_null: bool,
     /// Whether generated (stored or virtual): the server computes it.
@@ -115,6 +117,8 @@ pub struct KeyColumn {
     pub equals: String,
     /// `COLLATE …`, where the index's collation is not the column's.
     pub collate: String,
+    /// Whether the operator can be hashed or merged; a FULL JOIN needs that.
+    pub joinable: bool,
 }
 
 /// A constraint.
@@ -143,8 +147,21 @@ pub struct ForeignKey {
     pub validated: bool,
     /// MATCH FULL.
     pub match_full: bool,
-    /// Pairs of referring and referred column with the operator that compares referred = referring.
-    pub columns: Vec<(String, String, String)>,
+    /// The columns that refer and those that they refer to.
+    pub columns: Vec<ForeignKeyColumn>,
+}
+
+/// A referring column and the one that it refers to.
+#[derive(Clone, Debug)]
+pub struct ForeignKeyColumn {
+    /// The referring column.
+    pub child: String,
+    /// The column referred to.
+    pub parent: String,
+    /// The operator that compares parent = child, as `OPERATOR(…)`.
+    pub equals: String,
+    /// `COLLATE …` of the parent's column: the server compares by it, whatever the child's collation.
+    pub collate: String,
 }
 
 /// A sequence and its state.
@@ -257,19 +274,26 @@ impl Catalog {
     pub async fn read(client: &Client) -> Result<Catalog, Error> {
         let server = Catalog::read_server(client).await?;
         let mut relations = read_relations(client).await?;
-        let domains: HashMap<u32, u32> =
-            client.query_typed(query::DOMAINS, &[]).await?.iter().map(|r| (r.get(0), r.get(1))).collect();
+        let domains: HashMap<u32, (u32, String)> = client
+            .query_typed(query::DOMAINS, &[])
+            .await?
+            .iter()
+            .map(|r| (r.get(0), (r.get(1), r.get(2))))
+            .collect();
         let position: HashMap<u32, usize> = relations.iter().enumerate().map(|(i, r)| (r.oid, i)).collect();
         for row in client.query_typed(query::COLUMNS, &[]).await? {
             let Some(&at) = position.get(&row.get::<_, u32>(0)) else { continue };
             let mut base_type: u32 = row.get(3);
-            while let Some(&under) = domains.get(&base_type) {
-                base_type = under;
+            let mut domain_over = None;
+            while let Some((under, name)) = domains.get(&base_type) {
+                base_type = *under;
+                domain_over = Some(name.clone());
             }
             relations[at].columns.push(ColumnInfo {
                 name: row.get(1),
                 type_name: row.get(2),
                 base_type,
+                domain_over,
                 not_null: row.get(4),
                 generated: row.get(5),
             });
@@ -349,6 +373,12 @@ impl Catalog {
         self.relations.iter().filter(move |r| r.partition_of == Some(oid))
     }
 
+    /// The partitioned tables above a partition, the nearest first.
+    pub fn ancestors(&self, oid: u32) -> impl Iterator<Item = u32> {
+        let above = |oid: u32| self.relation(oid).and_then(|r| r.partition_of);
+        std::iter::successors(above(oid), move |oid| above(*oid))
+    }
+
     /// The tables below (or equal to) `relation` that store rows, in (schema, name) order of each level; foreign ones
     /// included.
     pub fn leaves<'a>(&'a self, relation: &'a Relation) -> Vec<&'a Relation> {
@@ -401,11 +431,13 @@ async fn read_relations(client: &Client) -> Result<Vec<Relation>, Error> {
 
 async fn read_keys(client: &Client) -> Result<Vec<Key>, Error> {
     let mut keys: Vec<Key> = Vec::new();
+    let mut widths: Vec<i32> = Vec::new();
     let mut last_index = 0u32;
     for row in client.query_typed(query::KEYS, &[]).await? {
         let index: u32 = row.get(1);
         if index != last_index || keys.is_empty() {
             keys.push(Key { table: row.get(0), primary: row.get(2), columns: Vec::new() });
+            widths.push(row.get(9));
             last_index = index;
         }
         let collate = match (row.get::<_, Option<&str>>(6), row.get::<_, Option<&str>>(7)) {
@@ -417,9 +449,13 @@ async fn read_keys(client: &Client) -> Result<Vec<Key>, Error> {
                 name: row.get(3),
                 equals: quote::operator(row.get(4), row.get(5)),
                 collate,
+                joinable: row.get(8),
             });
         }
     }
+    // A column whose equality is unknown is not among the rows, and the others alone do not tell rows apart.
+    let mut widths = widths.into_iter();
+    keys.retain(|k| widths.next() == i32::try_from(k.columns.len()).ok());
     keys.sort_by_key(|k| (k.table, !k.primary, k.columns.len()));
     Ok(keys)
 }
@@ -434,6 +470,7 @@ async fn read_constraints(client: &Client) -> Result<Vec<ConstraintInfo>, Error>
             let schemas: Vec<String> = row.get(10);
             let symbols: Vec<String> = row.get(11);
             let operators = schemas.iter().zip(&symbols).map(|(s, o)| quote::operator(s, o));
+            let collations: Vec<String> = row.get(13);
             ConstraintInfo {
                 table: row.get(0),
                 name: row.get(1),
@@ -448,7 +485,17 @@ async fn read_constraints(client: &Client) -> Result<Vec<ConstraintInfo>, Error>
                         .into_iter()
                         .zip(referred)
                         .zip(operators)
-                        .map(|((child, parent), operator)| (child, parent, operator))
+                        .zip(collations)
+                        .map(|(((child, parent), equals), collation)| ForeignKeyColumn {
+                            child,
+                            parent,
+                            equals,
+                            collate: if collation.is_empty() {
+                                collation
+                            } else {
+                                format!(" COLLATE {collation}")
+                            },
+                        })
                         .collect(),
                 }),
             }

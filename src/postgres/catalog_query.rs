@@ -61,7 +61,8 @@ SELECT c.oid,
  WHERE c.oid IN ({})";
 
 /// Domains and what they are over.
-pub const DOMAINS: &str = "SELECT t.oid, t.typbasetype FROM pg_catalog.pg_type t WHERE t.typtype = 'd'";
+pub const DOMAINS: &str = "SELECT t.oid, t.typbasetype, pg_catalog.format_type(t.typbasetype, t.typtypmod)
+  FROM pg_catalog.pg_type t WHERE t.typtype = 'd'";
 
 /// Columns of those tables.
 pub const COLUMNS: &str = r"
@@ -76,11 +77,16 @@ SELECT a.attrelid, a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid
  ORDER BY a.attrelid, a.attnum";
 
 /// Columns of every valid unique index over plain not-null columns, with the index's equality operator
-/// (strategy 3 of a btree operator family: manual, 38.16.2) and its collation where that is not the column's.
+/// (strategy 3 of a btree operator family: manual, 38.16.2), its collation where that is not the column's, and whether
+/// a FULL JOIN can use that operator.
+///
+/// A temporal key (18, WITHOUT OVERLAPS) is a GiST index, whose strategy 3 may mean "overlaps": the type's own
+/// equality stands in. From 18 on a column may be marked NOT NULL while its old rows are unchecked (NOT VALID).
 pub const KEYS: &str = r"
 SELECT x.indrelid, x.indexrelid, x.indisprimary, a.attname::pg_catalog.text,
        opn.nspname::pg_catalog.text, op.oprname::pg_catalog.text,
-       con.nspname::pg_catalog.text, co.collname::pg_catalog.text
+       con.nspname::pg_catalog.text, co.collname::pg_catalog.text, op.oprcanmerge OR op.oprcanhash,
+       x.indnkeyatts::pg_catalog.int4
   FROM pg_catalog.pg_index x
   JOIN pg_catalog.pg_class c ON c.oid = x.indrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -89,7 +95,10 @@ SELECT x.indrelid, x.indexrelid, x.indisprimary, a.attname::pg_catalog.text,
                                pg_catalog.unnest(x.indcollation::pg_catalog.oid[]))
        WITH ORDINALITY AS k (attnum, opclass, collation_oid, place)
   JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
-  JOIN pg_catalog.pg_opclass oc ON oc.oid = k.opclass
+  JOIN pg_catalog.pg_opclass ic ON ic.oid = k.opclass
+  JOIN pg_catalog.pg_am am ON am.amname = 'btree'
+  JOIN pg_catalog.pg_opclass oc ON oc.opcmethod = am.oid
+       AND (oc.oid = ic.oid OR ic.opcmethod <> am.oid AND oc.opcintype = ic.opcintype AND oc.opcdefault)
   JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
        AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
   JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr
@@ -102,11 +111,15 @@ SELECT x.indrelid, x.indexrelid, x.indisprimary, a.attname::pg_catalog.text,
    AND NOT EXISTS (
         SELECT 1 FROM pg_catalog.unnest(x.indkey::pg_catalog.int2[]) WITH ORDINALITY AS o (attnum, place)
           JOIN pg_catalog.pg_attribute oa ON oa.attrelid = x.indrelid AND oa.attnum = o.attnum
-         WHERE o.place <= x.indnkeyatts AND NOT oa.attnotnull)
+         WHERE o.place <= x.indnkeyatts
+           AND (NOT oa.attnotnull
+                OR EXISTS (SELECT 1 FROM pg_catalog.pg_constraint nn
+                            WHERE nn.conrelid = x.indrelid AND nn.contype = 'n' AND NOT nn.convalidated
+                              AND o.attnum = ANY (nn.conkey))))
  ORDER BY x.indrelid, x.indexrelid, k.place";
 
-/// Constraints. The four arrays are the columns of a foreign key, the columns that it refers to, and the schemas and
-/// symbols of the operators that compare referred = referring.
+/// Constraints. The arrays are the columns of a foreign key, the columns that it refers to, the schemas and symbols
+/// of the operators that compare referred = referring, and the collations of the columns referred to.
 pub const CONSTRAINTS: &str = r"
 SELECT k.conrelid, k.conname::pg_catalog.text, COALESCE(pg_catalog.pg_get_constraintdef(k.oid), ''),
        k.contype::pg_catalog.text, k.confrelid, k.conparentid <> 0,
@@ -129,7 +142,13 @@ SELECT k.conrelid, k.conname::pg_catalog.text, COALESCE(pg_catalog.pg_get_constr
                FROM pg_catalog.unnest(k.conpfeqop) WITH ORDINALITY AS u (op, place)
                JOIN pg_catalog.pg_operator o ON o.oid = u.op
               ORDER BY u.place),
-       pg_catalog.obj_description(k.oid, 'pg_constraint')
+       pg_catalog.obj_description(k.oid, 'pg_constraint'),
+       ARRAY(SELECT CASE WHEN co.oid IS NULL THEN '' ELSE pg_catalog.format('%I.%I', con.nspname, co.collname) END
+               FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY AS u (attnum, place)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum
+               LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
+               LEFT JOIN pg_catalog.pg_namespace con ON con.oid = co.collnamespace
+              ORDER BY u.place)
   FROM pg_catalog.pg_constraint k
   JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

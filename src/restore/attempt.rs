@@ -67,14 +67,7 @@ impl Attempt<'_> {
             .await?;
         let replica_role = triggers::set_replica_role(client).await?;
 
-        let catalog = Catalog::read(client).await?;
-        let plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter)?;
-        if !self.options.dry_run {
-            lock::take(client, self.connector, &catalog, &plan, self.events).await?;
-        }
-        // What was read before the locks may have changed while waiting for them.
-        let catalog = Catalog::read(client).await?;
-        let plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter)?;
+        let (catalog, plan) = self.lock().await?;
         self.check(&catalog, &plan, log)?;
 
         if self.options.safe && !self.options.dry_run {
@@ -116,20 +109,35 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Whether every restored table that uses the sequence has failed: then the sequence stays, too.
+    /// Takes the locks. What was read before them may have changed while they were waited for, so the catalog is read
+    /// until it asks for no lock that is not held.
+    async fn lock(&self) -> Result<(Catalog, RestorePlan), Failure> {
+        let client = &self.session.client;
+        let mut held = lock::Held::default();
+        loop {
+            let catalog = Catalog::read(client).await?;
+            let plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter)?;
+            if self.options.dry_run
+                || !lock::take(client, self.connector, &catalog, &plan, self.events, &mut held).await?
+            {
+                return Ok((catalog, plan));
+            }
+        }
+    }
+
+    /// Whether tables of the archive use the sequence and none of them is restored: then the sequence stays, too.
     fn only_failed_use(
         &self,
         sequence: &super::plan::SequencePlan,
         plan: &RestorePlan,
         log: &RestoreLog,
     ) -> bool {
-        let users: Vec<&str> = plan
-            .tables
-            .iter()
-            .filter(|t| sequence.archived.used_by.contains(&t.index))
-            .map(|t| t.shown.as_str())
-            .collect();
-        !users.is_empty() && users.iter().all(|u| log.tables_failed.iter().any(|f| f.table == *u))
+        let restored = |index: &u32| {
+            let table = plan.tables.iter().find(|t| t.index == *index);
+            table.is_some_and(|t| log.tables_failed.iter().all(|f| f.table != t.shown))
+        };
+        let users = &sequence.archived.used_by;
+        !users.is_empty() && !users.iter().any(restored)
     }
 
     fn check(&self, catalog: &Catalog, plan: &RestorePlan, log: &mut RestoreLog) -> Result<(), Failure> {
@@ -151,6 +159,7 @@ impl Attempt<'_> {
         let total =
             plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
+        client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
         let mut staged = Vec::new();
         for table in &plan.tables {
             let started = Instant::now();
@@ -161,7 +170,9 @@ impl Attempt<'_> {
             };
             match loaded.await {
                 Ok((rows, difference)) => {
-                    client.batch_execute("RELEASE SAVEPOINT pgkeep_stage").await?;
+                    // What is equal needs its staged rows no more: their disk space and locks are given back.
+                    let back = if difference.is_none() { "ROLLBACK TO SAVEPOINT pgkeep_stage; " } else { "" };
+                    client.batch_execute(&format!("{back}RELEASE SAVEPOINT pgkeep_stage")).await?;
                     let seconds = started.elapsed().as_secs_f64();
                     staged.push(Staged { table: table.clone(), difference, rows, seconds });
                 }
@@ -172,6 +183,7 @@ impl Attempt<'_> {
                 Err(failure) => return Err(failure),
             }
         }
+        client.batch_execute("SET LOCAL search_path = ''").await?;
         self.events.emit(Event::Finished { phase: Phase::Load });
         Ok(staged)
     }
@@ -199,8 +211,6 @@ impl Attempt<'_> {
         log: &mut RestoreLog,
     ) -> Result<(), Failure> {
         let client = &self.session.client;
-        // Functions of the user's in checks, indexes and generated columns find what they find in the application.
-        client.batch_execute("SET LOCAL search_path TO DEFAULT").await?;
         loop {
             client.batch_execute("SAVEPOINT pgkeep_merge").await?;
             match self.merge_once(catalog, plan, &mut staged, replica_role, log).await? {

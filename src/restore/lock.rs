@@ -1,5 +1,7 @@
 //! The locks of a restore: one restore at a time in a database, and no writer in the tables in scope.
 
+use std::collections::HashSet;
+
 use tokio_postgres::Client;
 
 use super::plan::{RestorePlan, TablePlan};
@@ -12,18 +14,28 @@ use crate::progress::Events;
 /// The advisory lock that every restore takes: the ASCII of `pgkeep` as a number.
 const RESTORE_LOCK: i64 = 0x7067_6b65_6570;
 
+/// Locks that are held already.
+#[derive(Debug, Default)]
+pub struct Held {
+    begun: bool,
+    tables: HashSet<(u32, &'static str)>,
+}
+
 /// Takes the locks in a fixed order, so that two restores cannot deadlock: first the one that keeps other restores
 /// out, then EXCLUSIVE on the tables in scope (readers go on, writers and row lockers wait), then SHARE on tables
 /// that a foreign key ties to them (nobody may take away a row that a restored row refers to).
 ///
-/// To be called in a transaction whose `lock_timeout` is set.
+/// To be called in a transaction whose `lock_timeout` is set. Returns whether a lock was taken that was not in `held`:
+/// then what the catalog said may have changed while it was waited for.
 pub async fn take(
     client: &Client,
     connector: &Connector,
     catalog: &Catalog,
     plan: &RestorePlan,
     events: &Events,
-) -> Result<(), Failure> {
+    held: &mut Held,
+) -> Result<bool, Failure> {
+    let mut taken = !std::mem::replace(&mut held.begun, true);
     let advisory = format!("SELECT pg_catalog.pg_advisory_xact_lock({RESTORE_LOCK})");
     if let Err(error) = client.batch_execute(&advisory).await {
         if pg::is_lock_timeout(&error) {
@@ -37,7 +49,7 @@ pub async fn take(
         return Err(error.into());
     }
     let scope = plan.closure(catalog);
-    let mut tables: Vec<(&Relation, &str)> =
+    let mut tables: Vec<(&Relation, &'static str)> =
         plan.tables.iter().filter_map(|t| catalog.relation(t.relation)).map(|r| (r, "EXCLUSIVE")).collect();
     let mut neighbours: Vec<u32> = plan
         .foreign_keys(catalog)
@@ -50,6 +62,10 @@ pub async fn take(
     tables.extend(neighbours.iter().filter_map(|oid| catalog.relation(*oid)).map(|r| (r, "SHARE")));
     tables.sort_by(|(a, _), (b, _)| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
     for (relation, mode) in tables {
+        if !held.tables.insert((relation.oid, mode)) {
+            continue;
+        }
+        taken = true;
         let sql = format!("LOCK TABLE {} IN {mode} MODE", relation.from_item());
         if let Err(error) = client.batch_execute(&sql).await {
             if pg::is_lock_timeout(&error) {
@@ -62,7 +78,7 @@ pub async fn take(
             );
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Why a table could not even be read in time: one of these is held by somebody who lets nobody in.

@@ -35,17 +35,23 @@ fn difference_name(table: &TablePlan) -> String {
     format!("pg_temp.pgkeep_difference_{}", table.index)
 }
 
-/// `ROW("s"."a", "s"."b")`.
+/// `ROW(s."a", s."b")`, domains as what they are over.
 fn image(table: &TablePlan, alias: &str) -> String {
-    let columns: Vec<String> = table.columns.iter().map(|c| format!("{alias}.{}", quote::ident(c))).collect();
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .zip(&table.casts)
+        .map(|(c, cast)| format!("{alias}.{}{cast}", quote::ident(c)))
+        .collect();
     format!("ROW({})", columns.join(", "))
 }
 
-/// The FROM and WHERE that give a row for every difference: `s` is the staged row, `t` the live one.
-fn difference_source(table: &TablePlan, mode: Mode) -> String {
+/// A query with a row for every difference: the places of the staged and of the live row, NULL where there is none.
+fn differences(table: &TablePlan, mode: Mode) -> String {
     let stage = stage_name(table);
     // Rows that are only in the target matter to `exact` alone.
-    let join = if mode == Mode::Exact { "FULL JOIN" } else { "LEFT JOIN" };
+    let mut join = if mode == Mode::Exact { "FULL JOIN" } else { "LEFT JOIN" };
+    const SELECTED: &str = "SELECT s.ctid AS staged, t.tableoid AS live_table, t.ctid AS live";
     match &table.key {
         Some(key) => {
             let on: Vec<String> = key
@@ -56,14 +62,22 @@ fn difference_source(table: &TablePlan, mode: Mode) -> String {
                     format!("s.{name}{} {} t.{name}{}", c.collate, c.equals, c.collate)
                 })
                 .collect();
+            let (live, on) = (&table.from_item, on.join(" AND "));
             let (s, t) = (image(table, "s"), image(table, "t"));
+            let mut live_only = String::new();
+            // The server cannot FULL JOIN by such an operator: the other half is asked for by itself.
+            if mode == Mode::Exact && !key.columns.iter().all(|c| c.joinable) {
+                join = "LEFT JOIN";
+                live_only = format!(
+                    " UNION ALL SELECT NULL, t.tableoid, t.ctid FROM {live} AS t
+                       WHERE NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {on})"
+                );
+            }
             format!(
-                "FROM {stage} AS s {join} {} AS t ON ({})
+                "{SELECTED} FROM {stage} AS s {join} {live} AS t ON ({on})
                  WHERE s.ctid IS NULL OR t.ctid IS NULL
                     OR (pg_catalog.record_image_ne({s}, {t})
-                        AND {s}::pg_catalog.text OPERATOR(pg_catalog.<>) {t}::pg_catalog.text)",
-                table.from_item,
-                on.join(" AND ")
+                        AND {s}::pg_catalog.text OPERATOR(pg_catalog.<>) {t}::pg_catalog.text){live_only}"
             )
         }
         None => {
@@ -77,7 +91,7 @@ fn difference_source(table: &TablePlan, mode: Mode) -> String {
                 )
             };
             format!(
-                "FROM {} AS s {join} {} AS t
+                "{SELECTED} FROM {} AS s {join} {} AS t
                    ON (s.line OPERATOR(pg_catalog.=) t.line AND s.place OPERATOR(pg_catalog.=) t.place)
                  WHERE s.ctid IS NULL OR t.ctid IS NULL",
                 numbered(&stage, "0::pg_catalog.oid"),
@@ -92,15 +106,14 @@ pub async fn compare(client: &Client, table: &TablePlan, mode: Mode) -> Result<D
     let list = difference_name(table);
     let sql = format!(
         "CREATE TEMPORARY TABLE {list} ON COMMIT DROP AS
-         SELECT s.ctid AS staged, t.tableoid AS live_table, t.ctid AS live,
-                pg_catalog.row_number() OVER () AS place {}",
-        difference_source(table, mode)
+         SELECT d.staged, d.live_table, d.live, pg_catalog.row_number() OVER () AS place FROM ({}) AS d",
+        differences(table, mode)
     );
     let doing = |e: tokio_postgres::Error| {
         Failure::from_server(&e).while_doing(format!("comparing table {}", table.shown))
     };
     client.batch_execute(&sql).await.map_err(doing)?;
-    count(client, &format!("FROM {list} AS d"), "d.staged", "d.live").await.map_err(doing)
+    count(client, &list).await.map_err(doing)
 }
 
 /// Counts the differences anew, without listing them: none may be left after [`apply`].
@@ -108,29 +121,30 @@ pub async fn recount(client: &Client, table: &TablePlan, mode: Mode) -> Result<D
     let doing = |e: tokio_postgres::Error| {
         Failure::from_server(&e).while_doing(format!("verifying table {}", table.shown))
     };
-    count(client, &difference_source(table, mode), "s.ctid", "t.ctid").await.map_err(doing)
+    count(client, &format!("({})", differences(table, mode))).await.map_err(doing)
 }
 
-async fn count(
-    client: &Client,
-    from: &str,
-    staged: &str,
-    live: &str,
-) -> Result<Difference, tokio_postgres::Error> {
+async fn count(client: &Client, differences: &str) -> Result<Difference, tokio_postgres::Error> {
     let sql = format!(
-        "SELECT pg_catalog.count(*) FILTER (WHERE {live} IS NULL),
-                pg_catalog.count(*) FILTER (WHERE {staged} IS NOT NULL AND {live} IS NOT NULL),
-                pg_catalog.count(*) FILTER (WHERE {staged} IS NULL) {from}"
+        "SELECT pg_catalog.count(*) FILTER (WHERE d.live IS NULL),
+                pg_catalog.count(*) FILTER (WHERE d.staged IS NOT NULL AND d.live IS NOT NULL),
+                pg_catalog.count(*) FILTER (WHERE d.staged IS NULL) FROM {differences} AS d"
     );
     let rows = client.query_typed(&sql, &[]).await?;
     let at = |i: usize| rows[0].get::<_, i64>(i) as u64;
     Ok(Difference { archived_only: at(0), different: at(1), live_only: at(2) })
 }
 
+/// For the writes alone: the user's functions in checks, indexes and generated columns find what they find in the
+/// application. Everything else runs under an empty path, where nothing can stand in for a built-in operator.
+const USERS_PATH: &str = "SET LOCAL search_path TO DEFAULT";
+
 /// Removes the listed differences from the live table.
 pub async fn apply(client: &Client, table: &TablePlan) -> Result<(), tokio_postgres::Error> {
+    client.batch_execute(USERS_PATH).await?;
     delete(client, table).await?;
-    client.batch_execute(&insert_statement(table, "")).await
+    client.batch_execute(&insert_statement(table, "")).await?;
+    client.batch_execute("SET LOCAL search_path = ''").await
 }
 
 async fn delete(client: &Client, table: &TablePlan) -> Result<(), tokio_postgres::Error> {
@@ -165,14 +179,20 @@ pub async fn find_refused(
     client: &Client,
     table: &TablePlan,
 ) -> Result<Option<String>, tokio_postgres::Error> {
-    client.batch_execute("SAVEPOINT pgkeep_search").await?;
+    // Going back to the savepoint brings the empty path back, too.
+    client.batch_execute(&format!("SAVEPOINT pgkeep_search; {USERS_PATH}")).await?;
     delete(client, table).await?;
     let sql = format!("SELECT COALESCE(pg_catalog.max(d.place), 0) FROM {} AS d", difference_name(table));
     let (mut low, mut high) = (1i64, client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0));
     let mut refused = false;
     while low <= high {
         let middle = if refused || low == high { low + (high - low) / 2 } else { high };
-        let sql = insert_statement(table, &format!(" WHERE d.place BETWEEN {low} AND {middle}"));
+        let sql = insert_statement(
+            table,
+            &format!(
+                " WHERE d.place OPERATOR(pg_catalog.>=) {low} AND d.place OPERATOR(pg_catalog.<=) {middle}"
+            ),
+        );
         client.batch_execute("SAVEPOINT pgkeep_half").await?;
         match client.batch_execute(&sql).await {
             Ok(()) => {

@@ -30,6 +30,9 @@ pub struct TablePlan {
     pub columns: Vec<String>,
     /// How each column is written in the archive.
     pub forms: Vec<CellForm>,
+    /// `::type` for a column of a domain, else empty. Rows are staged and compared as what a domain is over: its
+    /// constraints are the target's business, and a row that is not written need not meet them (NOT VALID).
+    pub casts: Vec<String>,
     /// The columns that tell rows apart; none: the whole row does.
     pub key: Option<Key>,
 }
@@ -81,6 +84,7 @@ impl RestorePlan {
                     from_item: relation.from_item(),
                     columns: table.columns.iter().map(|c| c.name.clone()).collect(),
                     forms: table.columns.iter().map(|c| c.form).collect(),
+                    casts: table.columns.iter().map(|c| cast(relation, &c.name)).collect(),
                     key: catalog
                         .key(relation.oid, |name| table.columns.iter().any(|c| c.name == name))
                         .cloned(),
@@ -88,6 +92,7 @@ impl RestorePlan {
                 Err(reason) => plan.misfits.push((table.shown(), reason)),
             }
         }
+        plan.set_aside_overlaps(catalog);
         for sequence in &header.sequences {
             // A sequence that no table uses goes along when all tables do.
             let wanted = filter.is_all() || sequence.used_by.iter().any(|t| chosen.contains(t));
@@ -105,6 +110,27 @@ impl RestorePlan {
         }
         sort_parents_first(&mut plan.tables, catalog);
         Ok(plan)
+    }
+
+    /// Sets aside tables that are partitions of one another by now: each would write the other's rows.
+    fn set_aside_overlaps(&mut self, catalog: &Catalog) {
+        let mut overlaps = Vec::new();
+        for table in &self.tables {
+            for above in catalog.ancestors(table.relation) {
+                if let Some(parent) = self.tables.iter().find(|t| t.relation == above) {
+                    let reason =
+                        "in the target one is a partition of the other, in the archive they are apart";
+                    overlaps.push((table.index, format!("with table {}: {reason}", parent.shown)));
+                    overlaps.push((parent.index, format!("with table {}: {reason}", table.shown)));
+                }
+            }
+        }
+        for (index, reason) in overlaps {
+            // One reason is enough for a table with several.
+            if let Some(at) = self.tables.iter().position(|t| t.index == index) {
+                self.misfits.push((self.tables.remove(at).shown, reason));
+            }
+        }
     }
 
     /// The failure that names every misfit.
@@ -172,11 +198,7 @@ impl RestorePlan {
                 set.insert(oid);
                 below.extend(catalog.partitions(oid).map(|p| p.oid));
             }
-            let mut above = catalog.relation(table.relation).and_then(|r| r.partition_of);
-            while let Some(oid) = above {
-                set.insert(oid);
-                above = catalog.relation(oid).and_then(|r| r.partition_of);
-            }
+            set.extend(catalog.ancestors(table.relation));
         }
         set
     }
@@ -193,12 +215,24 @@ impl RestorePlan {
     }
 }
 
+/// `::type` where the column is of a domain over that type.
+fn cast(relation: &Relation, column: &str) -> String {
+    let over = relation.columns.iter().find(|c| c.name == column).and_then(|c| c.domain_over.as_ref());
+    over.map(|name| format!("::{name}")).unwrap_or_default()
+}
+
 /// The target table that takes the rows of `table`, or why none does.
 fn fit<'a>(catalog: &'a Catalog, table: &model::Table) -> Result<&'a Relation, String> {
     let relation = catalog
         .find(&table.schema, &table.name)
         .filter(|r| r.kind != RelationKind::Foreign)
         .ok_or("the target has no such table")?;
+    if let Some(foreign) = catalog.leaves(relation).into_iter().find(|r| r.kind == RelationKind::Foreign) {
+        return Err(format!(
+            "its partition {} is a foreign table, whose rows live on another server",
+            foreign.shown()
+        ));
+    }
     let mut differences = Vec::new();
     for column in &table.columns {
         match relation.columns.iter().find(|c| c.name == column.name) {

@@ -107,7 +107,7 @@ async fn look(
     let client = &session.client;
     client
         .batch_execute(&format!(
-            "BEGIN READ ONLY; {} SET LOCAL lock_timeout = '{}ms';",
+            "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY; {} SET LOCAL lock_timeout = '{}ms';",
             settings::statements(session.server_version_num),
             options.lock_timeout.as_millis()
         ))

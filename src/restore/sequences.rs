@@ -15,8 +15,9 @@ use crate::postgres::quote;
 #[derive(Clone, Debug)]
 pub struct Unprotected {
     quoted: String,
-    last_value: i64,
-    is_called: bool,
+    increment: i64,
+    before: (i64, bool),
+    set_to: (i64, bool),
 }
 
 /// What was set.
@@ -62,8 +63,12 @@ pub async fn apply(
             }
             client.batch_execute(&format!("ALTER SEQUENCE {quoted} RESTART")).await.map_err(doing)?;
         } else {
-            let (last_value, is_called) = state(client, &quoted).await.map_err(doing)?;
-            applied.unprotected.push(Unprotected { quoted: quoted.clone(), last_value, is_called });
+            applied.unprotected.push(Unprotected {
+                quoted: quoted.clone(),
+                increment: sequence.target.increment,
+                before: state(client, &quoted).await.map_err(doing)?,
+                set_to: wanted,
+            });
         }
         client.batch_execute(&setval(&quoted, wanted.0, wanted.1)).await.map_err(doing)?;
         applied.set.push((shown, last.to_string()));
@@ -71,12 +76,18 @@ pub async fn apply(
     Ok(())
 }
 
-/// Puts back what a failed transaction could not.
+/// Puts back what a failed transaction could not. A sequence from which others have drawn since is only ever moved
+/// forward, so that no value is handed out twice.
 pub async fn put_back(client: &Client, unprotected: &[Unprotected]) -> Result<(), Failure> {
-    for sequence in unprotected {
-        client.batch_execute(&setval(&sequence.quoted, sequence.last_value, sequence.is_called)).await?;
+    // Whatever the role's default is.
+    client.batch_execute("BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE").await?;
+    for Unprotected { quoted, increment, before, set_to } in unprotected {
+        let now = state(client, quoted).await?;
+        if now == *set_to || moves(Mode::Upsert, *increment, *before, now) {
+            client.batch_execute(&setval(quoted, before.0, before.1)).await?;
+        }
     }
-    Ok(())
+    Ok(client.batch_execute("COMMIT").await?)
 }
 
 fn setval(quoted: &str, last_value: i64, is_called: bool) -> String {

@@ -19,6 +19,12 @@ use crate::progress::{Event, Events, Phase};
 /// A COPY message's size: far below the server's limit for one, large enough to cost nothing.
 const MESSAGE_BYTES: usize = 256 << 10;
 
+/// Domains inside of arrays and composites check what they are given while rows are staged: the user's functions are
+/// found, and yet no object of the user's stands in for a built-in one.
+pub const BUILT_IN_FIRST_PATH: &str = "SELECT pg_catalog.set_config('search_path',
+    pg_catalog.concat_ws(', ', 'pg_catalog', NULLIF(s.reset_val, '')), true)
+  FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'";
+
 /// The staging table of an archived table, as it stands in SQL.
 pub fn stage_name(table: &TablePlan) -> String {
     format!("pg_temp.pgkeep_stage_{}", table.index)
@@ -35,8 +41,18 @@ pub async fn fill(
     let columns = quote::ident_list(table.columns.iter().map(String::as_str));
     let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
     // Types and collations of the target, none of its constraints, defaults and triggers.
+    let typed: Vec<String> = table
+        .columns
+        .iter()
+        .zip(&table.casts)
+        .map(|(c, cast)| {
+            let name = quote::ident(c);
+            format!("t.{name}{cast} AS {name}")
+        })
+        .collect();
     let create = format!(
-        "CREATE TEMPORARY TABLE {stage} ON COMMIT DROP AS SELECT {columns} FROM {} WITH NO DATA",
+        "CREATE TEMPORARY TABLE {stage} ON COMMIT DROP AS SELECT {} FROM {} AS t WITH NO DATA",
+        typed.join(", "),
         table.from_item
     );
     client.batch_execute(&create).await.map_err(|e| loading(e.into()))?;

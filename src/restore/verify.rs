@@ -91,6 +91,8 @@ pub async fn constraints(
     }
     if replica_role {
         violations.extend(deferrable_keys(client, catalog, written).await?);
+    } else {
+        violations.extend(deferred_keys(client, catalog).await?);
     }
     Ok(violations)
 }
@@ -113,10 +115,11 @@ async fn foreign_key(
     let on: Vec<String> = key
         .columns
         .iter()
-        .map(|(c, p, operator)| format!("p.{} {operator} c.{}", name_of(p), name_of(c)))
+        .map(|k| format!("p.{}{} {} c.{}", name_of(&k.parent), k.collate, k.equals, name_of(&k.child)))
         .collect();
+    // IS NOT NULL would take a composite value with a NULL in it for NULL.
     let given: Vec<String> =
-        key.columns.iter().map(|(c, _, _)| format!("c.{} IS NOT NULL", name_of(c))).collect();
+        key.columns.iter().map(|k| format!("c.{} IS DISTINCT FROM NULL", name_of(&k.child))).collect();
     // MATCH SIMPLE: a NULL in any column excuses the row. MATCH FULL: only NULL in all (manual, CREATE TABLE).
     let condition = if key.match_full {
         format!("({}) AND p.tableoid IS NULL", given.join(" OR "))
@@ -126,7 +129,7 @@ async fn foreign_key(
     let shown = catalog.key(child.oid, |_| true);
     let columns: Vec<&str> = match shown {
         Some(key) => key.columns.iter().map(|c| c.name.as_str()).collect(),
-        None => key.columns.iter().map(|(c, _, _)| c.as_str()).collect(),
+        None => key.columns.iter().map(|k| k.child.as_str()).collect(),
     };
     let selected: Vec<String> =
         columns.iter().map(|c| format!("c.{}::pg_catalog.text", name_of(c))).collect();
@@ -190,6 +193,29 @@ async fn period_foreign_key(
     }
 }
 
+/// What the server has put off to the end of the transaction it checks now: a failing commit could name no table, and
+/// nothing may be pending when foreign keys are put back.
+async fn deferred_keys(client: &Client, catalog: &Catalog) -> Result<Option<Violation>, Failure> {
+    client.batch_execute("SAVEPOINT pgkeep_deferred").await?;
+    let Err(error) = client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await else {
+        client.batch_execute("RELEASE SAVEPOINT pgkeep_deferred").await?;
+        return Ok(None);
+    };
+    let table = error
+        .as_db_error()
+        .and_then(|e| e.schema().zip(e.table()))
+        .and_then(|(schema, table)| catalog.find(schema, table));
+    // Class 23: an integrity constraint.
+    let (Some(table), Some("23")) =
+        (table, crate::postgres::error::sqlstate(&error).and_then(|c| c.get(..2)))
+    else {
+        return Err(error.into());
+    };
+    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_deferred; RELEASE SAVEPOINT pgkeep_deferred").await?;
+    let what = format!("rows of table {}: {}", table.shown(), crate::postgres::error::describe(&error));
+    Ok(Some(Violation { table: table.oid, other: table.oid, what }))
+}
+
 /// A deferrable key is rechecked by a trigger, which the replica role holds back: look for doubles by query.
 async fn deferrable_keys(
     client: &Client,
@@ -202,12 +228,13 @@ async fn deferrable_keys(
     }
     let list = scope.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     let sql = format!(
-        "SELECT k.conrelid, k.conname::pg_catalog.text, k.contype = 'x',
+        "SELECT k.conrelid, k.conname::pg_catalog.text, x.indisexclusion,
                 ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a
                        WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)),
                 pg_catalog.pg_get_constraintdef(k.oid) ~ 'NULLS NOT DISTINCT', i.relname::pg_catalog.text, n.nspname::pg_catalog.text
            FROM pg_catalog.pg_constraint k
            JOIN pg_catalog.pg_class i ON i.oid = k.conindid
+           JOIN pg_catalog.pg_index x ON x.indexrelid = k.conindid
            JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
           WHERE k.conrelid IN ({list}) AND k.condeferrable AND k.contype IN ('p', 'u', 'x') AND i.relkind = 'i'
           ORDER BY k.conname"
@@ -220,10 +247,13 @@ async fn deferrable_keys(
         let violated = if exclusion {
             // Building the index checks an exclusion constraint, whatever it consists of.
             let index = quote::qualified(row.get(6), row.get(5));
-            client.batch_execute("SAVEPOINT pgkeep_exclusion").await?;
+            client.batch_execute("SAVEPOINT pgkeep_exclusion; SET LOCAL search_path TO DEFAULT").await?;
             let built = client.batch_execute(&format!("REINDEX INDEX {index}")).await;
             match built {
-                Ok(()) => client.batch_execute("RELEASE SAVEPOINT pgkeep_exclusion").await.map(|()| false)?,
+                Ok(()) => {
+                    let done = "SET LOCAL search_path = ''; RELEASE SAVEPOINT pgkeep_exclusion";
+                    client.batch_execute(done).await.map(|()| false)?
+                }
                 Err(error) if crate::postgres::error::sqlstate(&error) == Some("23P01") => {
                     let undo = "ROLLBACK TO SAVEPOINT pgkeep_exclusion; RELEASE SAVEPOINT pgkeep_exclusion";
                     client.batch_execute(undo).await.map(|()| true)?
@@ -233,7 +263,7 @@ async fn deferrable_keys(
         } else {
             let list = quote::ident_list(columns.iter().map(String::as_str));
             let given: Vec<String> =
-                columns.iter().map(|c| format!("{} IS NOT NULL", quote::ident(c))).collect();
+                columns.iter().map(|c| format!("{} IS DISTINCT FROM NULL", quote::ident(c))).collect();
             let condition =
                 if nulls_equal { String::new() } else { format!("WHERE {}", given.join(" AND ")) };
             let sql = format!(
