@@ -20,11 +20,12 @@ Examples:
   pgkeep rollback latest
   pgkeep show shop_backup_20251128_074723 bookings | jq .
 
-Connection, first that is given: -d, PGKEEP_DATABASE_URL, database_url in pgkeep.toml, DATABASE_URL, then libpq's
+Connection, first that is given: -d, PGKEEP_DATABASE_URL, database_url in pgkeep.toml, DATABASE_URL, then libpq's \
 own (PGHOST…, PGSERVICE, ~/.pgpass). Every flag can also be given as PGKEEP_… or as a key in pgkeep.toml.
 
-Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial (--keep-going);
-4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; 130 interrupted."
+Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial \
+(--keep-going); 4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; \
+130 interrupted."
 )]
 pub struct Cli {
     /// Flags of every command.
@@ -35,6 +36,9 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What stands above the flags of every command in a subcommand's help, below its own.
+const GLOBAL_HEADING: &str = "Options of every command";
+
 /// Flags of every command.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
@@ -44,6 +48,7 @@ pub struct Global {
         long,
         value_name = "URL",
         global = true,
+        help_heading = GLOBAL_HEADING,
         env = "PGKEEP_DATABASE_URL",
         hide_env_values = true,
         hide_default_value = true
@@ -54,6 +59,7 @@ pub struct Global {
         long,
         value_name = "FILE",
         global = true,
+        help_heading = GLOBAL_HEADING,
         env = "PGKEEP_PASSWORD_FILE",
         conflicts_with = "password_command"
     )]
@@ -63,34 +69,64 @@ pub struct Global {
         long,
         value_name = "COMMAND",
         global = true,
+        help_heading = GLOBAL_HEADING,
         env = "PGKEEP_PASSWORD_COMMAND",
         hide_env_values = true,
         hide_default_value = true
     )]
     pub password_command: Option<String>,
     /// How often a connection is tried when the server is not reachable or not ready
-    #[arg(long, value_name = "N", global = true, env = "PGKEEP_CONNECT_ATTEMPTS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(
+        long,
+        value_name = "N",
+        global = true,
+        help_heading = GLOBAL_HEADING,
+        env = "PGKEEP_CONNECT_ATTEMPTS",
+        default_value = "5",
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
     pub connect_attempts: u32,
     /// Folder that holds backups/, safety_backups/, summaries/ and logs/
-    #[arg(long, value_name = "DIR", global = true, env = "PGKEEP_DIR", default_value = ".")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        help_heading = GLOBAL_HEADING,
+        env = "PGKEEP_DIR",
+        default_value = "."
+    )]
     pub dir: PathBuf,
     /// Configuration file [default: pgkeep.toml in the current folder, if there]
-    #[arg(long, value_name = "FILE", global = true, env = "PGKEEP_CONFIG")]
+    #[arg(long, value_name = "FILE", global = true, help_heading = GLOBAL_HEADING, env = "PGKEEP_CONFIG")]
     pub config: Option<PathBuf>,
     /// Print one JSON object on standard output; everything else goes to standard error
-    #[arg(long, global = true, env = "PGKEEP_JSON")]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING, env = "PGKEEP_JSON")]
     pub json: bool,
     /// Print nothing but errors and the result
-    #[arg(short, long, global = true, env = "PGKEEP_QUIET", conflicts_with = "verbose")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = GLOBAL_HEADING,
+        env = "PGKEEP_QUIET",
+        conflicts_with = "verbose"
+    )]
     pub quiet: bool,
     /// Print details
-    #[arg(short, long, global = true, env = "PGKEEP_VERBOSE")]
+    #[arg(short, long, global = true, help_heading = GLOBAL_HEADING, env = "PGKEEP_VERBOSE")]
     pub verbose: bool,
     /// Show no progress
-    #[arg(long, global = true, env = "PGKEEP_NO_PROGRESS")]
+    #[arg(long, global = true, help_heading = GLOBAL_HEADING, env = "PGKEEP_NO_PROGRESS")]
     pub no_progress: bool,
     /// When to use colours
-    #[arg(long, value_name = "WHEN", global = true, env = "PGKEEP_COLOR", default_value = "auto")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        global = true,
+        help_heading = GLOBAL_HEADING,
+        env = "PGKEEP_COLOR",
+        default_value = "auto"
+    )]
     pub color: ColorWhen,
 }
 

@@ -24,7 +24,7 @@ Examples:
   pgkeep restore --safe --mode exact --table bookings --file F
   pgkeep restore --dry-run --file F
 
-With --safe a safety backup is taken first, from the very state that the restore locks: pgkeep rollback latest puts
+With --safe a safety backup is taken first, from the very state that the restore locks: `pgkeep rollback latest` puts \
 the target back. Without it, a restore over existing rows cannot be undone and asks first.")]
 pub struct RestoreArgs {
     /// Archive to restore: a path, or a file name in backups/ or safety_backups/

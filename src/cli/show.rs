@@ -3,11 +3,11 @@
 use std::io::{BufWriter, Write};
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
 use super::context::{Context, count, invalid};
+use super::table::layout;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
 use crate::failure::{Failure, FailureKind};
@@ -97,23 +97,16 @@ fn describe(shown: &str, archive: &Archive) -> String {
         HumanBytes(archive.totals().bytes),
         count(header.sequences.len() as u64, "sequence")
     );
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["TABLE", "ROWS", "COLUMNS", "KEY"]);
-    for at in [1, 2] {
-        if let Some(column) = table.column_mut(at) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for (part, rows) in header.tables.iter().zip(&archive.totals().table_rows) {
+    let rows = header.tables.iter().zip(&archive.totals().table_rows).map(|(part, rows)| {
         let key = if part.key.is_empty() { "(whole row)".to_owned() } else { part.key.join(", ") };
-        table.add_row([
+        vec![
             printable(&part.shown()),
             HumanCount(*rows).to_string(),
             part.columns.len().to_string(),
             printable(&key),
-        ]);
-    }
-    text + &table.to_string()
+        ]
+    });
+    text + &layout(&["TABLE", "ROWS", "COLUMNS", "KEY"], &[1, 2], rows)
 }
 
 /// A name without control characters: an archive must not move the cursor of the terminal that shows it.
