@@ -1,6 +1,7 @@
 //! `pgkeep show`.
 
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
@@ -32,9 +33,9 @@ pub struct ShowArgs {
 /// Runs the command.
 pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     let path = context.find_archive(&args.file)?;
-    let archive = Archive::open(&path).map_err(|e| invalid(&e))?;
+    let archive = Archive::open(&path).map_err(|e| invalid(&path, &e))?;
     match &args.table {
-        Some(table) => rows(&archive, table)?,
+        Some(table) => rows(&path, &archive, table)?,
         None => {
             let object = overview(&path, &archive);
             context.result(&object, &describe(&path.display().to_string(), &archive))?;
@@ -43,7 +44,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     Ok(Ending::Done)
 }
 
-fn overview(path: &std::path::Path, archive: &Archive) -> serde_json::Value {
+fn overview(path: &Path, archive: &Archive) -> serde_json::Value {
     let header = archive.header();
     let tables: Vec<serde_json::Value> = header
         .tables
@@ -114,7 +115,7 @@ fn printable(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-fn rows(archive: &Archive, table: &str) -> Result<(), Failure> {
+fn rows(path: &Path, archive: &Archive, table: &str) -> Result<(), Failure> {
     let pattern = Pattern::parse(table).map_err(|e| Failure::usage(e.to_string()))?;
     let tables = &archive.header().tables;
     let found: Vec<usize> =
@@ -127,11 +128,11 @@ fn rows(archive: &Archive, table: &str) -> Result<(), Failure> {
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let mut object = Vec::new();
     for chunk in archive.table_chunks(*index as u32) {
-        let rows = archive.read_rows(chunk).map_err(|e| invalid(&e))?;
+        let rows = archive.read_rows(chunk).map_err(|e| invalid(path, &e))?;
         for line in rows.rows() {
             object.clear();
             row::object(&names, line, &mut object).map_err(|e| {
-                let what = format!("table {table}, chunk at byte {}: {e}", chunk.offset);
+                let what = format!("{}: table {table}, chunk at byte {}: {e}", path.display(), chunk.offset);
                 Failure::new(FailureKind::Archive, what)
             })?;
             object.push(b'\n');
