@@ -1,9 +1,10 @@
 //! What archives there are, and which of them have been proven whole.
 //!
-//! A proof is noted in `summaries/verified.jsonl` by the SHA-256 of the archive's index, which covers every byte of
-//! it: a file that was changed or exchanged since is not the one that was proven.
+//! A proof is noted in `summaries/verified.jsonl`: the file's name, the SHA-256 of its index, which covers every byte,
+//! and when the file was last written. A file that was changed, exchanged or copied since has to be proven again, and
+//! one that was found damaged loses its proof. (A bit that rots on the disk changes no time: only reading finds it.)
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -63,9 +64,9 @@ fn age(entry: &Entry) -> (u64, Option<DateTime<Utc>>) {
     (entry.guard.as_ref().map_or(0, |g| g.ordinal), entry.created_at)
 }
 
-fn entry(path: PathBuf, proven: &HashSet<String>) -> Entry {
+fn entry(path: PathBuf, proven: &Proofs) -> Entry {
     let mut entry = Entry {
-        file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        file: name(&path),
         created_at: None,
         database: None,
         tables: None,
@@ -85,7 +86,8 @@ fn entry(path: PathBuf, proven: &HashSet<String>) -> Entry {
             entry.database = Some(header.source.database.clone());
             entry.tables = Some(archive.totals().tables);
             entry.rows = Some(archive.totals().rows);
-            entry.verified = proven.contains(archive.index_sha256());
+            let key = (entry.file.clone(), archive.index_sha256().to_owned());
+            entry.verified = proven.get(&key).is_some_and(|then| *then == modified(&entry.path));
             entry.guards = header.guards.as_ref().map(|g| g.restore_log.clone());
             entry.guard = header.guards.clone();
             entry.system_identifier = header.source.system_identifier.clone();
@@ -107,20 +109,36 @@ pub fn next_ordinal(folder: &Path) -> io::Result<u64> {
 struct Proof {
     file: String,
     index_sha256: String,
+    /// When the file was last written.
+    modified: Option<DateTime<Utc>>,
     verified_at: DateTime<Utc>,
+    whole: bool,
 }
+
+/// For each file and index, when the file that was proven had been written.
+type Proofs = HashMap<(String, String), Option<DateTime<Utc>>>;
 
 fn proofs(folders: &Folders) -> PathBuf {
     folders.summaries().join("verified.jsonl")
 }
 
-/// Notes that an archive was proven whole.
-pub fn mark_verified(folders: &Folders, path: &Path, index_sha256: &str) -> io::Result<()> {
+fn name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn modified(path: &Path) -> Option<DateTime<Utc>> {
+    fs::metadata(path).and_then(|m| m.modified()).ok().map(DateTime::from)
+}
+
+/// Notes that every byte of an archive was read, and whether it is whole.
+pub fn mark_verified(folders: &Folders, path: &Path, index_sha256: &str, whole: bool) -> io::Result<()> {
     folders::create_private_folder(&folders.summaries())?;
     let proof = Proof {
-        file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        file: name(path),
         index_sha256: index_sha256.to_owned(),
+        modified: modified(path),
         verified_at: Utc::now(),
+        whole,
     };
     let mut line = serde_json::to_vec(&proof)?;
     line.push(b'\n');
@@ -128,12 +146,21 @@ pub fn mark_verified(folders: &Folders, path: &Path, index_sha256: &str) -> io::
     fs::OpenOptions::new().append(true).create(true).mode(0o600).open(proofs(folders))?.write_all(&line)
 }
 
-fn read_verified(folders: &Folders) -> io::Result<HashSet<String>> {
+fn read_verified(folders: &Folders) -> io::Result<Proofs> {
     let text = match fs::read_to_string(proofs(folders)) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Proofs::new()),
         Err(error) => return Err(error),
     };
+    let mut found = Proofs::new();
     // A line torn by a crash proves nothing, and hides no other.
-    Ok(text.lines().filter_map(|l| serde_json::from_str::<Proof>(l).ok()).map(|p| p.index_sha256).collect())
+    for proof in text.lines().filter_map(|l| serde_json::from_str::<Proof>(l).ok()) {
+        let key = (proof.file, proof.index_sha256);
+        if proof.whole {
+            found.insert(key, proof.modified)
+        } else {
+            found.remove(&key)
+        };
+    }
+    Ok(found)
 }

@@ -1,7 +1,7 @@
 //! What every subcommand works with: folders, listener, signals, connection settings, and the ways to end.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -196,8 +196,9 @@ pub fn count(number: u64, noun: &str) -> String {
 }
 
 /// An archive that cannot be used.
-pub fn invalid(error: &ArchiveError) -> Failure {
-    Failure::from_archive(error)
-        .state("nothing was changed")
-        .next("choose another archive (pgkeep list, pgkeep list-safety)")
+pub fn invalid(path: &Path, error: &ArchiveError) -> Failure {
+    let failure = Failure::from_archive(error);
+    // An operating system's error names the file already.
+    let failure = if error.is_invalid() { failure.while_doing(path.display()) } else { failure };
+    failure.state("nothing was changed").next("choose another archive (pgkeep list, pgkeep list-safety)")
 }

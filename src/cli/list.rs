@@ -1,17 +1,24 @@
 //! `pgkeep list` and `pgkeep list-safety`.
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::Ending;
 use super::context::{Context, printable};
+use super::table::layout;
 use crate::failure::Failure;
 use crate::listing::{self, Entry};
 
 /// Flags of the lists: none but the global ones.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgkeep list
+  pgkeep list-safety --json | jq -r '.archives[].file'
+
+Oldest first. VERIFIED says whether the file, as it is now, was proven whole by validate or by a restore; BROKEN that \
+it cannot be opened. GUARDS is the log of the restore that a safety backup can undo.")]
 pub struct ListArgs {}
 
 /// Which archives.
@@ -46,19 +53,11 @@ pub fn run(context: &Context, _args: &ListArgs, which: Which) -> Result<Ending, 
 }
 
 fn table(archives: &[Entry], which: Which) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
     let mut head = vec!["FILE", "CREATED (UTC)", "DATABASE", "TABLES", "ROWS", "SIZE", "VERIFIED"];
     if which == Which::SafetyBackups {
         head.push("GUARDS");
     }
-    table.set_header(head);
-    for at in [3, 4, 5] {
-        if let Some(column) = table.column_mut(at) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for entry in archives {
+    let rows = archives.iter().map(|entry| {
         let number = |n: Option<u64>| n.map(|n| HumanCount(n).to_string()).unwrap_or_default();
         let verified = match (&entry.error, entry.verified) {
             (Some(error), _) => format!("BROKEN: {error}"),
@@ -77,7 +76,7 @@ fn table(archives: &[Entry], which: Which) -> String {
         if which == Which::SafetyBackups {
             row.push(printable(entry.guards.as_deref().unwrap_or_default()));
         }
-        table.add_row(row);
-    }
-    table.to_string()
+        row
+    });
+    layout(&head, &[3, 4, 5], rows)
 }

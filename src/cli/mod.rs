@@ -11,6 +11,7 @@ mod restore;
 mod rollback;
 mod screen;
 mod show;
+mod table;
 mod validate;
 
 use std::process::ExitCode;

@@ -1,13 +1,14 @@
 //! `pgkeep show`.
 
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
 use super::context::{Context, count, invalid, printable};
+use super::table::layout;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
 use crate::failure::{Failure, FailureKind};
@@ -32,9 +33,9 @@ pub struct ShowArgs {
 /// Runs the command.
 pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     let path = context.find_archive(&args.file)?;
-    let archive = Archive::open(&path).map_err(|e| invalid(&e))?;
+    let archive = Archive::open(&path).map_err(|e| invalid(&path, &e))?;
     match &args.table {
-        Some(table) => rows(context, &archive, table)?,
+        Some(table) => rows(context, &path, &archive, table)?,
         None => {
             let object = overview(&path, &archive);
             context.result(&object, &describe(&path.display().to_string(), &archive))?;
@@ -43,7 +44,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     Ok(Ending::Done)
 }
 
-fn overview(path: &std::path::Path, archive: &Archive) -> serde_json::Value {
+fn overview(path: &Path, archive: &Archive) -> serde_json::Value {
     let header = archive.header();
     let tables: Vec<serde_json::Value> = header
         .tables
@@ -97,26 +98,19 @@ fn describe(shown: &str, archive: &Archive) -> String {
         HumanBytes(archive.totals().bytes),
         count(header.sequences.len() as u64, "sequence")
     );
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["TABLE", "ROWS", "COLUMNS", "KEY"]);
-    for at in [1, 2] {
-        if let Some(column) = table.column_mut(at) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for (part, rows) in header.tables.iter().zip(&archive.totals().table_rows) {
+    let rows = header.tables.iter().zip(&archive.totals().table_rows).map(|(part, rows)| {
         let key = if part.key.is_empty() { "(whole row)".to_owned() } else { part.key.join(", ") };
-        table.add_row([
+        vec![
             printable(&part.shown()),
             HumanCount(*rows).to_string(),
             part.columns.len().to_string(),
             printable(&key),
-        ]);
-    }
-    text + &table.to_string()
+        ]
+    });
+    text + &layout(&["TABLE", "ROWS", "COLUMNS", "KEY"], &[1, 2], rows)
 }
 
-fn rows(context: &Context, archive: &Archive, table: &str) -> Result<(), Failure> {
+fn rows(context: &Context, path: &Path, archive: &Archive, table: &str) -> Result<(), Failure> {
     let pattern = Pattern::parse(table).map_err(|e| Failure::usage(e.to_string()))?;
     let tables = &archive.header().tables;
     let found: Vec<usize> =
@@ -130,11 +124,11 @@ fn rows(context: &Context, archive: &Archive, table: &str) -> Result<(), Failure
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let mut object = Vec::new();
     for chunk in archive.table_chunks(*index as u32) {
-        let rows = archive.read_rows(chunk).map_err(|e| invalid(&e))?;
+        let rows = archive.read_rows(chunk).map_err(|e| invalid(path, &e))?;
         for line in rows.rows() {
             object.clear();
             row::object(&names, line, &mut object).map_err(|e| {
-                let what = format!("table {table}, chunk at byte {}: {e}", chunk.offset);
+                let what = format!("{}: table {table}, chunk at byte {}: {e}", path.display(), chunk.offset);
                 Failure::new(FailureKind::Archive, what)
             })?;
             object.push(b'\n');

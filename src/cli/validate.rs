@@ -66,9 +66,13 @@ pub async fn run(context: &Context, args: &ValidateArgs) -> Result<Ending, Failu
                     "file": path, "valid": false, "quick": args.quick, "error": error.to_string(), "seconds": seconds,
                 }))?;
             }
-            return Err(invalid(&error));
+            return Err(invalid(&path, &error));
         }
     };
+    let (index, whole) = (archive.index_sha256(), report.damaged_chunks == 0);
+    if !args.quick && listing::mark_verified(&context.folders, &path, index, whole).is_err() {
+        context.events.detail("the proof could not be noted for pgkeep list");
+    }
     let totals = archive.totals();
     let mut object = serde_json::json!({
         "file": path, "valid": report.is_valid(), "quick": args.quick, "tables": totals.tables, "rows": totals.rows,
@@ -84,9 +88,6 @@ pub async fn run(context: &Context, args: &ValidateArgs) -> Result<Ending, Failu
             .while_doing(shown)
             .state("nothing was changed")
             .next("choose another archive (pgkeep list, pgkeep list-safety)"));
-    }
-    if !args.quick && listing::mark_verified(&context.folders, &path, archive.index_sha256()).is_err() {
-        context.events.detail("the proof could not be noted for pgkeep list");
     }
     let proven = if args.quick {
         "header, index and structure are whole; the rows were not read"

@@ -168,16 +168,21 @@ async fn prove(
             return Err(Failure::interrupted());
         }
         let report = report.map_err(invalid)?;
+        // Only a convenience for `list`; a read-only folder does not stop a restore.
+        let whole = report.damaged_chunks == 0;
+        let _ = listing::mark_verified(&folders, &path, archive.index_sha256(), whole);
         if !report.is_valid() {
             return Err(Failure::from_report(&report));
         }
-        // Only a convenience for `list`; a read-only folder does not stop a restore.
-        let _ = listing::mark_verified(&folders, &path, archive.index_sha256());
         Ok(archive)
     });
     let proof =
         proof.await.unwrap_or_else(|e| Err(Failure::failed(format!("validation ended abnormally: {e}"))));
     proof.map_err(|f| {
+        let f = match f.kind {
+            FailureKind::Archive => f.while_doing(options.archive.display()),
+            _ => f,
+        };
         f.state("the target is untouched")
             .next("choose another archive (pgkeep list, pgkeep list-safety); the guide's section \"The archive is corrupt\" says what can still be read")
     })

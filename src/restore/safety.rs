@@ -111,6 +111,6 @@ async fn prove(path: &std::path::Path, index_sha256: &str, folders: &Folders) ->
         ))
         .next("check this machine's disk and memory, then run the same command again"));
     }
-    listing::mark_verified(folders, path, index_sha256)
+    listing::mark_verified(folders, path, index_sha256, true)
         .map_err(|e| Failure::from_io("noting that the safety backup is whole", &e))
 }
