@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Attempt;
 use super::log::{LogFile, RestoreLog, Status};
 use super::plan::RestorePlan;
-use super::{Mode, RestoreOptions, lock, sequences};
+use super::{Mode, RestoreOptions, fate, lock, sequences};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
@@ -27,8 +27,6 @@ use crate::progress::{Event, Events, Phase};
 
 /// How often the transaction is tried when the server asks for it (serialization failure, deadlock).
 const ATTEMPTS: u32 = 3;
-/// How long the server is asked whether a commit went through, in seconds.
-const COMMIT_QUESTIONS: u32 = 30;
 
 /// A restore that is ready to go: archive proven, target looked at, nothing touched.
 pub struct Prepared {
@@ -297,7 +295,7 @@ impl Prepared {
                     };
                     return Err(self.undo(failure, log, &applied).await);
                 }
-                return self.commit(log, file, &applied, events).await;
+                return self.commit(log, file, &applied, events, cancel).await;
             };
             let again = failure.transient && number < ATTEMPTS && !cancel.is_cancelled();
             let failure = self.undo(failure, log, &applied).await;
@@ -314,13 +312,25 @@ impl Prepared {
 
     /// Rolls the transaction back and says in the log and in the failure what state that leaves.
     async fn undo(&self, failure: Failure, log: &mut RestoreLog, applied: &sequences::Applied) -> Failure {
+        stop(&self.session).await;
+        let rollback = self.session.client.batch_execute("ROLLBACK");
+        let rolled_back = matches!(tokio::time::timeout(Duration::from_secs(15), rollback).await, Ok(Ok(())));
+        self.undone(failure, log, applied, rolled_back).await
+    }
+
+    /// Says in the log and in the failure what state a transaction leaves that was rolled back, or that will be as soon
+    /// as the server notices that nobody is there any more; puts back what that does not.
+    async fn undone(
+        &self,
+        failure: Failure,
+        log: &mut RestoreLog,
+        applied: &sequences::Applied,
+        rolled_back: bool,
+    ) -> Failure {
         let begun = !log.before_counts.is_empty() || !log.tables_restored.is_empty();
         log.undo();
         log.rolled_back = begun;
         log.status = if begun { Status::RolledBack } else { Status::Failed };
-        stop(&self.session).await;
-        let rollback = self.session.client.batch_execute("ROLLBACK");
-        let rolled_back = matches!(tokio::time::timeout(Duration::from_secs(15), rollback).await, Ok(Ok(())));
         if !applied.unprotected.is_empty()
             && let Err(error) = self.put_sequences_back(applied).await
         {
@@ -364,6 +374,7 @@ impl Prepared {
         file: Option<&LogFile>,
         applied: &sequences::Applied,
         events: &Events,
+        cancel: &CancellationToken,
     ) -> Result<(), Failure> {
         let client = &self.session.client;
         // With its number, the transaction's fate can be asked for even after a crash.
@@ -379,48 +390,39 @@ impl Prepared {
         let committed = |log: &mut RestoreLog| {
             log.status = if partial { Status::Partial } else { Status::Completed };
         };
-        let Err(error) = client.batch_execute("COMMIT").await else {
+        // It cannot be taken back, but nobody has to wait for a network that holds back the answer.
+        let answer = tokio::select! {
+            biased;
+            answer = client.batch_execute("COMMIT") => answer.map_err(|error| {
+                (pg::is_connection_loss(&error), Failure::from_server(&error).while_doing("committing"))
+            }),
+            () = fate::interrupted(cancel) => Err((true, Failure::interrupted().while_doing("committing"))),
+        };
+        let Err((lost, failure)) = answer else {
             committed(log);
             return Ok(());
         };
-        let failure = Failure::from_server(&error).while_doing("committing");
-        if !pg::is_connection_loss(&error) {
+        if !lost {
             return Err(self.undo(failure, log, applied).await);
         }
-        match self.ask_commit(log.transaction_id.as_deref(), events).await {
+        let fate = tokio::select! {
+            biased;
+            fate = fate::ask(&self.connector, log.transaction_id.as_deref(), events) => fate,
+            () = fate::interrupted(cancel) => None,
+        };
+        match fate {
             Some(true) => {
-                events.warn(
-                    "the connection broke during the commit; the server confirms that it was committed",
-                );
+                events.warn("no answer to the commit came; the server confirms that it was committed");
                 committed(log);
                 Ok(())
             }
-            Some(false) => Err(self.undo(failure, log, applied).await),
+            Some(false) => Err(self.undone(failure, log, applied, true).await),
             None => {
                 log.status = Status::Failed;
-                let state = "nobody knows whether the restore was committed: the connection broke during the commit, and the server cannot be asked";
+                let state = "nobody knows whether the restore was committed: no answer to the commit came, and the server cannot be asked";
                 Err(self.not_put_back(failure, log, state))
             }
         }
-    }
-
-    /// Asks over a new connection whether the transaction was committed.
-    async fn ask_commit(&self, transaction: Option<&str>, events: &Events) -> Option<bool> {
-        let transaction: u64 = transaction?.parse().ok()?;
-        for _ in 0..COMMIT_QUESTIONS {
-            if let Ok(session) = self.connector.connect(events).await {
-                let sql = format!("SELECT pg_catalog.pg_xact_status('{transaction}'::pg_catalog.xid8)");
-                let answer = session.client.query_typed(&sql, &[]).await.ok()?;
-                match answer.first().and_then(|row| row.get::<_, Option<&str>>(0)) {
-                    Some("committed") => return Some(true),
-                    Some("aborted") => return Some(false),
-                    // In progress: the server has yet to notice that the old connection is gone.
-                    _ => {}
-                }
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        None
     }
 }
 
