@@ -27,6 +27,8 @@ use crate::progress::{Event, Events, Phase};
 
 /// How often the transaction is tried when the server asks for it (serialization failure, deadlock).
 const ATTEMPTS: u32 = 3;
+/// How long the answer to ROLLBACK is waited for: over a network that lets nothing pass, none comes.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A restore that is ready to go: archive proven, target looked at, nothing touched.
 pub struct Prepared {
@@ -314,7 +316,7 @@ impl Prepared {
     async fn undo(&self, failure: Failure, log: &mut RestoreLog, applied: &sequences::Applied) -> Failure {
         stop(&self.session).await;
         let rollback = self.session.client.batch_execute("ROLLBACK");
-        let rolled_back = matches!(tokio::time::timeout(Duration::from_secs(15), rollback).await, Ok(Ok(())));
+        let rolled_back = matches!(tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await, Ok(Ok(())));
         self.undone(failure, log, applied, rolled_back).await
     }
 

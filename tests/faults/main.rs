@@ -5,7 +5,10 @@
 //! The moments are drawn by a generator whose seed stands in each failure's message; `PGKEEP_TEST_SEED` sets it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod commit;
 mod killed;
+mod network;
+mod server;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::postgres::{Postgres, ServerUser};
 use super::sql::{Rows, query};
+use super::wait_until;
 
 /// The superuser's password: hard on URL parsers, and easy to search for where it must not appear.
 pub const PASSWORD: &str = "open:sesame/@100%";
@@ -141,11 +142,18 @@ impl Cluster {
             let postmaster = server.id();
             // Frozen first: else it would notice a child's death and begin a tidy recovery.
             signal(postmaster, Signal::STOP);
-            for child in children_of(postmaster) {
+            let in_state =
+                |pid, states: &[&str]| stat(pid).is_none_or(|(state, _)| states.contains(&state.as_str()));
+            wait_until("the postmaster is frozen", 10, || in_state(postmaster, &["T", "Z"]));
+            let children = children_of(postmaster);
+            for &child in &children {
                 signal(child, Signal::KILL);
             }
             signal(postmaster, Signal::KILL);
             let _ = server.wait();
+            // A new server refuses to start while one of them still has the shared memory.
+            let gone = || children.iter().all(|&child| in_state(child, &["Z", "X"]));
+            wait_until("the server's processes are gone", 10, gone);
         }
     }
 
@@ -394,14 +402,17 @@ fn signal(pid: u32, signal: Signal) {
 }
 
 fn children_of(parent: u32) -> Vec<u32> {
-    let stat_parent = |pid: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The command name, in parentheses, may hold anything; after it come the state and the parent.
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-    };
     std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|&pid| stat_parent(pid) == Some(parent))
+        .filter(|&pid| stat(pid).is_some_and(|(_, its_parent)| its_parent == parent))
         .collect()
+}
+
+/// The state and the parent of a process; None when there is none.
+fn stat(pid: u32) -> Option<(String, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name, in parentheses, may hold anything; after it come the state and the parent.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }

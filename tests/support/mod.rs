@@ -17,7 +17,7 @@ pub use cluster::{Cluster, Database, Options, PASSWORD, percent_encoded, shared}
 pub use digest::{Digest, database_digest, table_digest};
 pub use pgkeep::{Pgkeep, Run, Running};
 pub use postgres::{Postgres, majors};
-pub use proxy::{Cut, Proxy};
+pub use proxy::{AtCommit, Cut, Proxy};
 pub use sql::{Rows, query, try_query};
 
 /// The text of a file in `fixtures/`.

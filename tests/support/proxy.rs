@@ -18,6 +18,19 @@ pub enum Cut {
     Reset,
 }
 
+/// What becomes of the first COMMIT that a client sends, and with it of all connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtCommit {
+    /// It never reaches the server; the connections are reset.
+    LoseRequest,
+    /// The server carries it out; the connections are reset in place of its answer.
+    LoseAnswer,
+    /// It never reaches the server, and nothing tells either side.
+    HoldRequest,
+    /// The server carries it out; its answer never arrives, and nothing tells either side.
+    HoldAnswer,
+}
+
 /// Forwards `127.0.0.1:port` to a server on this machine; dropping it ends all its connections.
 #[derive(Debug)]
 pub struct Proxy {
@@ -38,13 +51,25 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Plan {
-    /// Connections of an earlier generation are to end, in this way.
+    /// Of connections that begin now.
     generation: u64,
+    /// Connections of an earlier generation are to end, in this way.
+    cut_before: u64,
     how: Option<Cut>,
+    /// Connections of an earlier generation are stalled.
+    held_before: u64,
     /// Cut everything once `forwarded` reaches this.
     cut_at: Option<u64>,
     stall_at: Option<u64>,
+    at_commit: Option<AtCommit>,
+    /// The COMMIT has been forwarded, and this is to become of what the server says to it.
+    at_answer: Option<AtCommit>,
+    /// From the COMMIT on, new connections are reset.
+    then_refuse: bool,
 }
+
+/// As a simple query: only a commit is spelt like this on the wire.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
 impl Proxy {
     /// A proxy to a port of this machine.
@@ -87,9 +112,27 @@ impl Proxy {
         self.state.plan().stall_at = Some(self.forwarded() + bytes);
     }
 
+    /// Ends every stall and drops every plan; new connections are taken again.
     pub fn resume(&self) {
-        self.state.plan().stall_at = None;
+        let mut plan = self.state.plan();
+        (plan.stall_at, plan.cut_at, plan.at_commit, plan.at_answer) = (None, None, None, None);
+        plan.held_before = 0;
+        drop(plan);
+        self.refuse(false);
         self.state.stalled.store(false, Ordering::SeqCst);
+    }
+
+    /// Plans what becomes of the next COMMIT; new connections are taken again after it, or refused.
+    pub fn at_commit(&self, what: AtCommit, then_refuse: bool) {
+        let mut plan = self.state.plan();
+        plan.at_commit = Some(what);
+        plan.then_refuse = then_refuse;
+    }
+
+    /// Whether what was planned for a COMMIT has happened.
+    pub fn had_commit(&self) -> bool {
+        let plan = self.state.plan();
+        plan.at_commit.is_none() && plan.at_answer.is_none()
     }
 
     /// From now on every new connection is reset at once (true), or taken again (false).
@@ -109,7 +152,7 @@ impl Proxy {
     /// Whether a cut that was planned has happened.
     pub fn has_cut(&self) -> bool {
         let plan = self.state.plan();
-        plan.generation > 0 && plan.cut_at.is_none()
+        plan.cut_before > 0 && plan.cut_at.is_none()
     }
 }
 
@@ -122,6 +165,7 @@ impl Drop for Proxy {
 impl Plan {
     fn cut(&mut self, how: Cut) {
         self.generation += 1;
+        self.cut_before = self.generation;
         self.how = Some(how);
         self.cut_at = None;
     }
@@ -138,7 +182,35 @@ impl State {
             return Some(Cut::Close);
         }
         let plan = self.plan();
-        plan.how.filter(|_| plan.generation > generation)
+        plan.how.filter(|_| plan.cut_before > generation)
+    }
+
+    fn is_stalled(&self, generation: u64) -> bool {
+        self.stalled.load(Ordering::SeqCst) || self.plan().held_before > generation
+    }
+
+    /// Carries out what is planned for a COMMIT, where these bytes are one or the answer to it.
+    fn meet_commit(&self, bytes: &[u8], way: Way) {
+        let mut plan = self.plan();
+        let what = match way {
+            Way::ToServer if plan.at_commit.is_some() && bytes.windows(COMMIT.len()).any(|w| w == COMMIT) => {
+                if plan.then_refuse {
+                    self.refusing.store(true, Ordering::SeqCst);
+                }
+                plan.at_commit.take()
+            }
+            Way::ToClient => plan.at_answer.take(),
+            Way::ToServer => None,
+        };
+        match (what, way) {
+            (None, _) => {}
+            (Some(AtCommit::LoseAnswer | AtCommit::HoldAnswer), Way::ToServer) => plan.at_answer = what,
+            (Some(AtCommit::LoseRequest | AtCommit::LoseAnswer), _) => plan.cut(Cut::Reset),
+            (Some(AtCommit::HoldRequest | AtCommit::HoldAnswer), _) => {
+                plan.generation += 1;
+                plan.held_before = plan.generation;
+            }
+        }
     }
 
     /// Takes up to `wanted` bytes from what may still pass; carries out a plan whose byte has come.
@@ -158,6 +230,12 @@ impl State {
         }
         granted
     }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    ToServer,
+    ToClient,
 }
 
 fn accept(listener: &TcpListener, server: SocketAddr, state: &Arc<State>) {
@@ -183,15 +261,15 @@ fn accept(listener: &TcpListener, server: SocketAddr, state: &Arc<State>) {
             stream.set_write_timeout(Some(TICK)).unwrap();
         }
         let pair = (Arc::new(client), Arc::new(server));
-        for (from, to) in [(&pair.0, &pair.1), (&pair.1, &pair.0)] {
+        for (from, to, way) in [(&pair.0, &pair.1, Way::ToServer), (&pair.1, &pair.0, Way::ToClient)] {
             let (from, to, state) = (Arc::clone(from), Arc::clone(to), Arc::clone(state));
-            std::thread::spawn(move || pump(&from, &to, &state, generation));
+            std::thread::spawn(move || pump(&from, &to, &state, generation, way));
         }
     }
 }
 
 /// Forwards one direction. Each socket closes for good when the pumps of both directions have let go of it.
-fn pump(from: &TcpStream, to: &TcpStream, state: &State, generation: u64) {
+fn pump(from: &TcpStream, to: &TcpStream, state: &State, generation: u64, way: Way) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         if let Some(how) = state.cut_of(generation) {
@@ -199,7 +277,7 @@ fn pump(from: &TcpStream, to: &TcpStream, state: &State, generation: u64) {
             end(to, how);
             return;
         }
-        if state.stalled.load(Ordering::SeqCst) {
+        if state.is_stalled(generation) {
             std::thread::sleep(TICK);
             continue;
         }
@@ -210,6 +288,7 @@ fn pump(from: &TcpStream, to: &TcpStream, state: &State, generation: u64) {
                 return;
             }
             Ok(length) => {
+                state.meet_commit(&buffer[..length], way);
                 if !forward(&buffer[..length], to, state, generation) {
                     let _ = from.shutdown(std::net::Shutdown::Both);
                     return;
@@ -231,7 +310,7 @@ fn forward(mut bytes: &[u8], to: &TcpStream, state: &State, generation: u64) -> 
         if state.cut_of(generation).is_some() {
             return true;
         }
-        if state.stalled.load(Ordering::SeqCst) {
+        if state.is_stalled(generation) {
             std::thread::sleep(TICK);
             continue;
         }
