@@ -16,9 +16,10 @@ enum Fault {
 fn hurt(name: &str, operation: Operation, first_turn: usize, faults: &[Fault]) {
     let world = World::new(shared(None), name);
     let mut random = Random::new(name);
-    let extent = world.measure(operation);
+    let extents = world.measure(operation);
     let mut from = world.state("at first");
     for (turn, fault) in (first_turn..).zip(faults) {
+        let extent = extents[from];
         let moment = random.moment(turn, extent);
         let context = format!(
             "seed {}, turn {turn}, {fault:?} at {moment:?} of {extent:?} of {operation:?}",

@@ -5,9 +5,10 @@ use crate::world::{Operation, Random, World, check_exit};
 
 fn kill_server(world: &World, name: &str, operation: Operation, times: usize) {
     let mut random = Random::new(name);
-    let extent = world.measure(operation);
+    let extents = world.measure(operation);
     let mut from = world.state("at first");
     for turn in 0..times {
+        let extent = extents[from];
         let moment = random.moment(turn, extent);
         let context = format!(
             "seed {}, turn {turn}, server killed at {moment:?} of {extent:?} of {operation:?}",

@@ -271,16 +271,20 @@ pub struct Extent {
 }
 
 impl World<'_> {
-    /// Measures an undisturbed run, there and back again.
-    pub fn measure(&self, operation: Operation) -> Extent {
-        let mut extent = Extent { time: Duration::ZERO, bytes: 0 };
+    /// Measures an undisturbed run from each of the two states.
+    pub fn measure(&self, operation: Operation) -> [Extent; 2] {
+        let mut extents = [Extent { time: Duration::ZERO, bytes: 0 }; 2];
+        let mut from = self.state("undisturbed");
         for _ in 0..2 {
-            let from = self.state("undisturbed");
             let (begin, bytes) = (Instant::now(), self.proxy.forwarded());
             self.pgkeep.ok(&self.command(operation, from));
-            extent = Extent { time: begin.elapsed(), bytes: self.proxy.forwarded() - bytes };
+            extents[from] = Extent { time: begin.elapsed(), bytes: self.proxy.forwarded() - bytes };
+            match operation {
+                Operation::Backup => extents[1 - from] = extents[from],
+                _ => from = 1 - from,
+            }
         }
-        extent
+        extents
     }
 
     /// Starts the command and waits for the moment, or the end.
@@ -343,8 +347,8 @@ impl Random {
             0 => Moment::Time(Duration::from_micros(self.below(extent.time.as_micros() as u64 * 11 / 10))),
             1 => Moment::Bytes(self.below(extent.bytes)),
             _ => {
-                // As often in the last 8 bytes as in the 1000 before those in between.
-                let span = 1 << self.below(12);
+                // The nearer to the end, the more often.
+                let span = 16 << self.below(8);
                 Moment::Bytes(extent.bytes.saturating_sub(self.below(span)))
             }
         }
