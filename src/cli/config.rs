@@ -6,74 +6,39 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgAction, Command};
 use toml::{Table, Value};
 
 /// Keys whose name is not the flag's: a list reads better in the plural.
 const ALIASES: [(&str, &str); 2] = [("critical_tables", "critical"), ("tables", "table")];
 
-/// A configuration file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("configuration file {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is no TOML. The text around the place is left out: it may hold a password.
-    #[error("configuration file {path}, line {line}: not valid TOML: {message}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong.
-        message: String,
-    },
-    /// A key means nothing.
-    #[error("configuration file {path}: there is no setting {key:?}")]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The key, with its table.
-        key: String,
-    },
-    /// A key's value is of another type than its flag.
-    #[error("configuration file {path}: {key:?} must be {expected}")]
-    BadValue {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// What it must be.
-        expected: &'static str,
-    },
-}
-
 /// Reads the file: the one named, or `pgkeep.toml` in the current folder if it is there.
-pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>, ConfigError> {
+pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>> {
     let path = named.unwrap_or(Path::new("pgkeep.toml")).to_path_buf();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
-        Err(source) => return Err(ConfigError::Read { path, source }),
+        Err(error) => return Err(error).with_context(|| format!("configuration file {}", path.display())),
     };
     match text.parse::<Table>() {
         Ok(table) => Ok(Some((path, table))),
-        Err(error) => Err(ConfigError::Syntax {
-            path,
-            line: 1 + text.bytes().take(error.span().map_or(0, |s| s.start)).filter(|b| *b == b'\n').count(),
-            message: error.message().to_owned(),
-        }),
+        Err(error) => {
+            let start = error.span().map_or(0, |s| s.start);
+            let line = 1 + text.bytes().take(start).filter(|b| *b == b'\n').count();
+            // The text around the place, and so the error itself, is left out: it may hold a password.
+            bail!("configuration file {}, line {line}: not valid TOML: {}", path.display(), error.message())
+        }
     }
 }
 
 /// Makes the file's values the defaults of `command`'s flags.
-pub fn apply(mut command: Command, path: &Path, table: &Table) -> Result<Command, ConfigError> {
-    let unknown = |key: &str| ConfigError::UnknownKey { path: path.to_path_buf(), key: key.to_owned() };
+pub fn apply(command: Command, path: &Path, table: &Table) -> Result<Command> {
+    apply_keys(command, table).with_context(|| format!("configuration file {}", path.display()))
+}
+
+fn apply_keys(mut command: Command, table: &Table) -> Result<Command> {
+    let unknown = |key: &str| anyhow!("there is no setting {key:?}");
     for (key, value) in table {
         let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
         let mut used = false;
@@ -84,12 +49,12 @@ pub fn apply(mut command: Command, path: &Path, table: &Table) -> Result<Command
                 if !has(&command, name, inner) {
                     return Err(unknown(&full));
                 }
-                let value = strings(path, &full, value)?;
+                let value = strings(&full, value)?;
                 command = command.mut_subcommand(name, |c| set(c, inner, &value));
             }
             continue;
         }
-        let value = strings(path, key, value)?;
+        let value = strings(key, value)?;
         if flag(&command, key).is_some() {
             command = set(command, key, &value);
             used = true;
@@ -132,18 +97,14 @@ fn set(command: Command, key: &str, values: &[String]) -> Command {
     })
 }
 
-fn strings(path: &Path, key: &str, value: &Value) -> Result<Vec<String>, ConfigError> {
+fn strings(key: &str, value: &Value) -> Result<Vec<String>> {
     let plain = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
         Value::Boolean(flag) => Some(flag.to_string()),
         _ => None,
     };
-    let bad = || ConfigError::BadValue {
-        path: path.to_path_buf(),
-        key: key.to_owned(),
-        expected: "a text, a number, true or false, or a list of texts",
-    };
+    let bad = || anyhow!("{key:?} must be a text, a number, true or false, or a list of texts");
     match value {
         Value::Array(list) => list.iter().map(|v| plain(v).ok_or_else(bad)).collect(),
         single => Ok(vec![plain(single).ok_or_else(bad)?]),
@@ -167,10 +128,10 @@ mod tests {
     use super::*;
     use crate::cli::args::{Cli, Command as Sub};
 
-    fn parse(toml: &str, args: &[&str]) -> Result<Cli, String> {
+    fn parse(toml: &str, args: &[&str]) -> std::result::Result<Cli, String> {
         let table = toml.parse::<Table>().unwrap();
         let command = apply(relax_switches(Cli::command()), Path::new("pgkeep.toml"), &table)
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| format!("{e:#}"))?;
         let matches = command.try_get_matches_from(args).map_err(|e| e.to_string())?;
         Cli::from_arg_matches(&matches).map_err(|e| e.to_string())
     }

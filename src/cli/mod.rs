@@ -81,9 +81,9 @@ fn parse() -> Result<Cli, ExitCode> {
     let early = command.clone().ignore_errors(true).try_get_matches();
     let named =
         early.ok().and_then(|m| m.try_get_one::<std::path::PathBuf>("config").ok().flatten().cloned());
-    let file = config::read(named.as_deref()).map_err(|e| usage(e.to_string()))?;
+    let file = config::read(named.as_deref()).map_err(|e| usage(format!("{e:#}")))?;
     if let Some((path, table)) = file {
-        command = config::apply(command, &path, &table).map_err(|e| usage(e.to_string()))?;
+        command = config::apply(command, &path, &table).map_err(|e| usage(format!("{e:#}")))?;
     }
     // clap ends with 0 for --help and --version, 2 for wrong usage: the contract's codes.
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
