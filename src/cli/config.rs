@@ -4,11 +4,16 @@
 //! Keys are the flags' long names with `_` for `-`. A key at the top goes for every command that has the flag, one in
 //! a table of a command's name (`[restore]`) for that command alone.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{ArgAction, Command};
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
+
+use super::args::Global;
 
 /// Keys whose name is not the flag's: a list reads better in the plural.
 const ALIASES: [(&str, &str); 2] = [("critical_tables", "critical"), ("tables", "table")];
@@ -92,7 +97,8 @@ fn set(command: Command, key: &str, values: &[String]) -> Command {
         let values: Vec<String> = values.to_vec();
         match arg.get_action() {
             ArgAction::Append => arg.default_values(values),
-            _ => arg.default_value(values.join(",")),
+            // To clap a default does not answer what is required.
+            _ => arg.default_value(values.join(",")).required(false),
         }
     })
 }
@@ -111,13 +117,50 @@ fn strings(key: &str, value: &Value) -> Result<Vec<String>> {
     }
 }
 
-/// Makes on/off flags take `1`, `yes`, `on` and their opposites from the environment and the file.
-pub fn relax_switches(command: Command) -> Command {
-    let relax = |arg: clap::Arg| match arg.get_action() {
-        ArgAction::SetTrue => arg.value_parser(clap::builder::BoolishValueParser::new()),
-        _ => arg,
+/// Makes on/off flags take `1`, `yes`, `on` and their opposites from the environment and the file, and an empty
+/// variable mean none: CI systems have no other way to unset one.
+pub fn relax(command: Command) -> Command {
+    let relax = |arg: clap::Arg| {
+        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        let arg = if empty { arg.env(Resettable::Reset) } else { arg };
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(clap::builder::BoolishValueParser::new()),
+            _ => arg,
+        }
     };
     command.mut_args(relax).mut_subcommands(move |c| c.mut_args(relax))
+}
+
+/// Settles what excludes each other: of `--quiet` and `--verbose`, of the two origins of a password, the one that was
+/// given nearer to the command goes. Two that were given equally near are wrong usage.
+pub fn settle(matches: &ArgMatches, global: &mut Global) -> Result<(), clap::Error> {
+    if global.quiet && global.verbose {
+        match nearer(matches, "quiet", "verbose")? {
+            Ordering::Less => global.quiet = false,
+            _ => global.verbose = false,
+        }
+    }
+    if global.password_file.is_some() && global.password_command.is_some() {
+        match nearer(matches, "password_file", "password_command")? {
+            Ordering::Less => global.password_file = None,
+            _ => global.password_command = None,
+        }
+    }
+    Ok(())
+}
+
+/// Which of two flags was given nearer to the command.
+fn nearer(matches: &ArgMatches, one: &str, other: &str) -> Result<Ordering, clap::Error> {
+    // The order of `ValueSource` is that of clap's precedence.
+    match matches.value_source(one).cmp(&matches.value_source(other)) {
+        Ordering::Equal => {
+            let [one, other] = [one, other].map(|name| name.replace('_', "-"));
+            let text =
+                format!("--{one} and --{other} exclude each other\n\nFor more information, try '--help'.\n");
+            Err(clap::Error::raw(ErrorKind::ArgumentConflict, text))
+        }
+        order => Ok(order),
+    }
 }
 
 #[cfg(test)]
@@ -130,10 +173,11 @@ mod tests {
 
     fn parse(toml: &str, args: &[&str]) -> std::result::Result<Cli, String> {
         let table = toml.parse::<Table>().unwrap();
-        let command = apply(relax_switches(Cli::command()), Path::new("pgkeep.toml"), &table)
-            .map_err(|e| format!("{e:#}"))?;
+        let command =
+            apply(relax(Cli::command()), Path::new("pgkeep.toml"), &table).map_err(|e| format!("{e:#}"))?;
         let matches = command.try_get_matches_from(args).map_err(|e| e.to_string())?;
-        Cli::from_arg_matches(&matches).map_err(|e| e.to_string())
+        let mut cli = Cli::from_arg_matches(&matches).map_err(|e| e.to_string())?;
+        settle(&matches, &mut cli.global).map_err(|e| e.to_string()).map(|()| cli)
     }
 
     #[test]
@@ -147,6 +191,24 @@ mod tests {
         let cli = parse(toml, &["pgkeep", "backup", "--dir", "/b"]).unwrap();
         let Sub::Backup(args) = cli.command else { unreachable!() };
         assert_eq!((cli.global.dir.as_path(), args.jobs), (Path::new("/b"), Some(3)));
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_settled_in_favour_of_the_nearer() {
+        let file = "password_file = 'f'\nverbose = true";
+        let global = parse(file, &["pgkeep", "list", "--password-command", "c", "-q"]).unwrap().global;
+        assert_eq!((global.password_file, global.password_command.as_deref()), (None, Some("c")));
+        assert!(global.quiet && !global.verbose);
+        assert!(parse("", &["pgkeep", "list", "-q", "-v"]).unwrap_err().contains("--quiet and --verbose"));
+        assert!(parse("password_file = 'f'\npassword_command = 'c'", &["pgkeep", "list"]).is_err());
+    }
+
+    #[test]
+    fn the_file_can_answer_what_is_required() {
+        let cli = parse("[restore]\nfile = 'nightly'", &["pgkeep", "restore"]).unwrap();
+        let Sub::Restore(args) = cli.command else { unreachable!() };
+        assert_eq!(args.file, "nightly");
+        assert!(parse("", &["pgkeep", "restore"]).is_err());
     }
 
     #[test]
