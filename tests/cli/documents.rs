@@ -239,3 +239,53 @@ fn a_line_is_split_as_a_shell_does() {
     assert_eq!(runs(line), [["pgkeep", "show", "a", "b c"].map(str::to_owned).to_vec()]);
     assert_eq!(typed(&["$ pgkeep \\", "    list", "pgkeep says"]), ["pgkeep     list"]);
 }
+
+/// The texts of all source files without what a formatter may move: line breaks and the blanks around them.
+fn sources() -> String {
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => text += &std::fs::read_to_string(path).unwrap(),
+            }
+        }
+    }
+    let lines: Vec<&str> = text.lines().map(|line| line.trim().trim_end_matches('\\')).collect();
+    lines.join("").replace("\\\"", "\"")
+}
+
+/// Words of the server and of the operating system.
+const FOREIGN_WORDS: [&str; 7] = [
+    "terminating connection due to administrator command",
+    "canceling statement due to",
+    "cannot set transaction read-write mode",
+    "permission denied to create temporary tables",
+    "No space left on device",
+    "Permission denied",
+    "try '--help'",
+];
+
+#[test]
+fn every_message_of_troubleshooting_is_one_of_the_program() {
+    let (_, text) = documents().into_iter().find(|(path, _)| path == "docs/troubleshooting.md").unwrap();
+    let sources = sources();
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    // The first cells of tables hold the messages.
+    for cell in text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next()) {
+        for message in format!("`{cell}").split('`').skip(1).step_by(2) {
+            for piece in message.split('…').map(|p| p.trim_matches([' ', ':', ',', '(', ')'])) {
+                seen += 1;
+                let known = |text: &str| sources.replace(' ', "").contains(&text.replace(' ', ""));
+                if piece.len() > 3 && !FOREIGN_WORDS.iter().any(|w| piece.contains(w)) && !known(piece) {
+                    wrong.push(format!("{message:?}: nothing says {piece:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 100, "messages were found: {seen}");
+}
