@@ -69,7 +69,24 @@ fn every_source_file_is_named_on_the_page() {
 
 #[test]
 fn rooms_know_only_the_rooms_below_them() {
-    const BELOW: [(&str, &[&str]); 12] = [
+    // Of the engines and the command line: each may know all before it.
+    const STOREYS: [&[&str]; 3] = [
+        &[
+            "archive",
+            "connection",
+            "failure",
+            "folders",
+            "listing",
+            "postgres",
+            "progress",
+            "row",
+            "selection",
+            "backup",
+        ],
+        &["restore"],
+        &["cli"],
+    ];
+    const BELOW: [(&str, &[&str]); 9] = [
         ("row", &[]),
         ("selection", &[]),
         ("progress", &[]),
@@ -79,51 +96,6 @@ fn rooms_know_only_the_rooms_below_them() {
         ("failure", &["archive", "postgres"]),
         ("listing", &["archive", "folders"]),
         ("connection", &["failure", "postgres", "progress"]),
-        (
-            "backup",
-            &[
-                "archive",
-                "connection",
-                "failure",
-                "folders",
-                "listing",
-                "postgres",
-                "progress",
-                "row",
-                "selection",
-            ],
-        ),
-        (
-            "restore",
-            &[
-                "archive",
-                "backup",
-                "connection",
-                "failure",
-                "folders",
-                "listing",
-                "postgres",
-                "progress",
-                "row",
-                "selection",
-            ],
-        ),
-        (
-            "cli",
-            &[
-                "archive",
-                "backup",
-                "connection",
-                "failure",
-                "folders",
-                "listing",
-                "postgres",
-                "progress",
-                "restore",
-                "row",
-                "selection",
-            ],
-        ),
     ];
     let mut upwards = Vec::new();
     for source in sources() {
@@ -132,9 +104,17 @@ fn rooms_know_only_the_rooms_below_them() {
         if ["lib", "main"].contains(&room) {
             continue;
         }
-        let (_, below) = BELOW.iter().find(|(name, _)| *name == room).unwrap_or_else(|| {
-            unreachable!("{room} is a new room: say in this test and on the page which rooms it may know")
-        });
+        let below: Vec<&str> = match BELOW.iter().find(|(name, _)| *name == room) {
+            Some((_, below)) => below.to_vec(),
+            None => {
+                let storey = STOREYS.iter().position(|s| s.contains(&room)).unwrap_or_else(|| {
+                    unreachable!(
+                        "{room} is a new room: say in this test and on the page which rooms it may know"
+                    )
+                });
+                STOREYS[..=storey].concat()
+            }
+        };
         let text = fs::read_to_string(root().join(&source)).unwrap();
         for used in text.split("crate::").skip(1) {
             let used: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();

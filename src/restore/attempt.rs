@@ -326,9 +326,9 @@ impl Attempt<'_> {
         let mut failure = Failure::from_server(&error);
         let constraint = error.as_db_error().and_then(|e| e.constraint()).map(str::to_owned);
         let mut row = None;
+        let code = crate::postgres::error::sqlstate(&error).unwrap_or_default();
         // Class 23: an integrity constraint; 22: a value that an expression refuses; P0: raised by a function.
-        let about_a_row = crate::postgres::error::sqlstate(&error)
-            .is_some_and(|code| ["23", "22", "P0"].iter().any(|class| code.starts_with(class)));
+        let about_a_row = ["23", "22", "P0"].iter().any(|class| code.starts_with(class));
         if about_a_row && !self.session.client.is_closed() {
             self.session.client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_table").await?;
             row = merge::find_refused(&self.session.client, table).await?;
@@ -343,9 +343,12 @@ impl Attempt<'_> {
             (false, _) => format!("table {}: {}", table.shown, failure.what),
         };
         if about_a_row {
-            failure = failure.next(
-                "a row of the target stands in the way: use --mode exact to replace what is there, remove that row, or use --keep-going to restore the other tables",
-            );
+            // 23505: unique; 23P01: exclusion.
+            failure = failure.next(if ["23505", "23P01"].contains(&code) {
+                "a row of the target stands in the way: use --mode exact to replace what is there, remove that row, or use --keep-going to restore the other tables"
+            } else {
+                "the target no longer takes such a row: change what refuses it there, or use --keep-going to restore the other tables"
+            });
         }
         Ok(failure)
     }
