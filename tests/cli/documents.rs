@@ -258,11 +258,10 @@ fn sources() -> String {
 }
 
 /// Words of the server and of the operating system.
-const FOREIGN_WORDS: [&str; 7] = [
+const FOREIGN_WORDS: [&str; 6] = [
     "terminating connection due to administrator command",
     "canceling statement due to",
     "cannot set transaction read-write mode",
-    "permission denied to create temporary tables",
     "No space left on device",
     "Permission denied",
     "try '--help'",
