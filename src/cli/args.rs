@@ -73,7 +73,7 @@ pub struct Global {
     /// Print one JSON object on standard output; everything else goes to standard error
     #[arg(long, global = true, env = "PGKEEP_JSON")]
     pub json: bool,
-    /// Print nothing but errors and the result
+    /// Print nothing but the result, warnings and errors
     #[arg(short, long, global = true, env = "PGKEEP_QUIET")]
     pub quiet: bool,
     /// Print details

@@ -40,7 +40,8 @@ pub fn run(args: &CompletionsArgs) -> Result<Ending, Failure> {
 
 /// Prints or writes manual pages.
 pub fn man(args: &ManArgs) -> Result<Ending, Failure> {
-    let command = Cli::command();
+    // There is no page about the command `help`, so none may refer to it.
+    let command = Cli::command().disable_help_subcommand(true);
     match &args.out_dir {
         None => {
             let mut page = Vec::new();

@@ -44,7 +44,9 @@ pub fn apply(command: Command, path: &Path, table: &Table) -> Result<Command> {
 
 fn apply_keys(mut command: Command, table: &Table) -> Result<Command> {
     let unknown = |key: &str| anyhow!("there is no setting {key:?}");
-    for (key, value) in table {
+    // Sections come last: what they say goes for their command, whatever the top of the file says.
+    let (sections, plain): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
+    for (key, value) in plain.into_iter().chain(sections) {
         let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
         let mut used = false;
         if let Value::Table(section) = value {

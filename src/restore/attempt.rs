@@ -197,6 +197,8 @@ impl Attempt<'_> {
     }
 
     fn fail_table(&self, log: &mut RestoreLog, table: &str, error: &str) {
+        // It stands behind the table's name.
+        let error = error.strip_prefix(&format!("table {table}: ")).unwrap_or(error);
         self.events.warn(format!("table {table} is left as it was: {error}"));
         log.tables_failed.push(TableFailure { table: table.to_owned(), error: error.to_owned() });
     }

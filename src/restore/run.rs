@@ -121,6 +121,16 @@ async fn look(
         return Err(plan.misfit_failure());
     }
     plan.check_permitted(&catalog)?;
+    // Archived rows are staged in temporary tables.
+    let temporary = "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')";
+    if !client.query_typed(temporary, &[]).await?[0].get::<_, bool>(0) {
+        let (role, database) = (&catalog.server.role, &catalog.server.database);
+        return Err(Failure::new(
+            FailureKind::Access,
+            format!("role {role} may not create temporary tables in database {database}"),
+        )
+        .next(format!("GRANT TEMPORARY ON DATABASE {database} TO {role}")));
+    }
     let mut tables_with_rows = Vec::new();
     for batch in plan.tables.chunks(200) {
         let sql: Vec<String> = batch

@@ -60,6 +60,23 @@ fn a_restore_names_every_privilege_that_the_role_lacks() {
 }
 
 #[test]
+fn a_restore_without_the_right_to_temporary_tables_is_refused_before_anything_is_touched() {
+    let database = with_role(
+        "temporary",
+        "guest",
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x'); GRANT ALL ON t TO guest;
+         REVOKE TEMPORARY ON DATABASE temporary FROM public;",
+    );
+    let (pgkeep, archive) = backed_up(&database.url);
+    let pgkeep = pgkeep.env("PGKEEP_DATABASE_URL", &database.url_as("guest", "x"));
+    let run = explained(pgkeep.run(&["restore", "--safe", "--file", &archive]), 5);
+    run.says("role guest").says("GRANT TEMPORARY ON DATABASE temporary TO guest").says("untouched");
+    no_archive(&pgkeep, "safety_backups");
+    database.execute("GRANT TEMPORARY ON DATABASE temporary TO guest");
+    pgkeep.ok(&["restore", "--safe", "--file", &archive]);
+}
+
+#[test]
 fn a_restore_by_a_stranger_to_the_triggers_is_refused_before_anything_is_written() {
     let database = with_role(
         "strangers",
