@@ -4,6 +4,7 @@
 //! A rollback is a restore in mode `exact` of a safety backup, with a safety backup of its own.
 
 pub mod attempt;
+pub mod foreign_keys;
 pub mod lock;
 pub mod log;
 pub mod merge;

@@ -1,4 +1,4 @@
--- An event trigger that writes into a table whenever DDL runs. An owner cannot hold it, and holds his other triggers by DDL.
+-- An event trigger that writes into a table whenever DDL runs. An owner cannot hold it, and to stage rows is DDL, too.
 -- servers: 13 18
 -- as: owner
 -- restore: 1 ddl_log | 3 are too many
