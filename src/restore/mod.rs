@@ -15,6 +15,7 @@ pub mod sequences;
 pub mod stage;
 pub mod triggers;
 pub mod verify;
+mod write;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 -- An event trigger that writes into a table whenever DDL runs. An owner cannot hold it, and to stage rows is DDL, too.
 -- servers: 13 18
 -- as: owner
--- restore: 1 ddl_log | 3 are too many
+-- restore: 1 ddl_log | 3 are too many | event trigger | rolled back
+-- upsert: 1 ddl_log has 6 rows | event trigger
 CREATE TABLE t (id int PRIMARY KEY, v text);
 INSERT INTO t VALUES (1, 'a');
 CREATE TABLE ddl_log (at timestamptz DEFAULT now(), tag text);

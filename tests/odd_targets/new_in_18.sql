@@ -20,7 +20,7 @@ CREATE TABLE ip2 PARTITION OF ip DEFAULT;
 INSERT INTO ip (d) VALUES (1), (2), (1);
 
 -- damage
-UPDATE late SET v = 'z' WHERE id = 1;
+DELETE FROM late WHERE id = 1;
 UPDATE computed SET v = v + 1;
 UPDATE lax SET p = 78;
 DELETE FROM ip WHERE d = 1;
