@@ -5,7 +5,8 @@
 
 use tokio_postgres::Client;
 
-use crate::failure::Failure;
+use crate::archive::model::shown_name;
+use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, ConstraintInfo};
 use crate::postgres::quote;
 
@@ -28,6 +29,37 @@ struct Derived {
     tables: (u32, u32),
     name: String,
     comment: Option<String>,
+}
+
+/// Refuses foreign keys on these tables, or to them, whose triggers are not enabled in the plain way: taken off and put on
+/// again they would be, and only a superuser can mark them otherwise.
+pub async fn refuse_switched_off(client: &Client, role: &str, tables: &[u32]) -> Result<(), Failure> {
+    let list = tables.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT DISTINCT k.conname::pg_catalog.text, c.relname::pg_catalog.text, n.nspname::pg_catalog.text
+           FROM pg_catalog.pg_trigger t
+           JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
+           JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE k.contype = 'f' AND t.tgenabled <> 'O' AND (k.conrelid IN ({list}) OR k.confrelid IN ({list}))
+          ORDER BY 3, 2, 1"
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} of table {}", row.get::<_, &str>(0), shown_name(row.get(2), row.get(1))))
+        .collect();
+    Err(Failure::new(
+        FailureKind::Access,
+        format!(
+            "foreign keys are switched off (DISABLE TRIGGER ALL) and role {role} could not leave them so: {}",
+            names.join(", ")
+        ),
+    )
+    .next("connect as a superuser, or let one switch them on: ALTER TABLE … ENABLE TRIGGER ALL"))
 }
 
 /// Takes a foreign key off its table; none where the table is gone from the catalog.

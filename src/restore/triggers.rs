@@ -119,6 +119,9 @@ pub async fn hold(
         )
         .next(format!("connect as the tables' owner or a superuser, or (Postgres 15 and later) GRANT SET ON PARAMETER session_replication_role TO {role}")));
     }
+    if !replica_role && !keys.is_empty() {
+        foreign_keys::refuse_switched_off(client, &catalog.server.role, &held.scope).await?;
+    }
     for firing in acting {
         set_firing(client, catalog, firing, "D").await?;
     }
