@@ -17,6 +17,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::folders::Folders;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
+use crate::postgres::error as pg;
 use crate::postgres::settings;
 use crate::progress::{Event, Events, Phase};
 
@@ -64,7 +65,12 @@ impl Attempt<'_> {
                 settings::statements(version),
                 self.options.lock_timeout.as_millis()
             ))
-            .await?;
+            .await
+            .map_err(|error| match pg::sqlstate(&error) {
+                // feature_not_supported: a standby takes no READ WRITE
+                Some("0A000") => standby(),
+                _ => error.into(),
+            })?;
         let replica_role = triggers::set_replica_role(client).await?;
 
         let (catalog, plan) = self.lock().await?;
@@ -312,6 +318,12 @@ impl Attempt<'_> {
     fn save(&self, log: &RestoreLog) -> Result<(), Failure> {
         self.file.map_or(Ok(()), |file| file.write(log))
     }
+}
+
+fn standby() -> Failure {
+    Failure::new(FailureKind::Access, "the server is a standby, which is read-only")
+        .state("the target is untouched")
+        .next("connect to the primary; with several hosts, add target_session_attrs=read-write")
 }
 
 fn count(counts: &BTreeMap<String, u64>, table: &str) -> u64 {
