@@ -7,6 +7,7 @@
 //! -- servers: 13 18        the major versions to run on
 //! -- as: superuser, owner  who runs pgkeep: also reader, who may only SELECT
 //! -- needs: hstore         an extension; without it the file is passed over
+//! -- encoding: LATIN1      of the database; else UTF8
 //! -- options: -c x=y       settings of pgkeep's sessions
 //! -- rows: SELECT …        what must come back, where the structure changes; else every row of every table
 //! -- restore: 1 words | …  the exit code of a step that must be refused, and what it says;
@@ -25,12 +26,30 @@ use std::sync::Mutex;
 
 use support::{Cluster, Database, Pgkeep, Run, majors, shared, try_query};
 
-const KEYS: &[&str] = &["domains", "generated_key", "keys", "shadowed_operators", "tables", "wide"];
-const FIRING: &[&str] = &["event_trigger", "event_trigger_of_another", "partition_triggers"];
-const CONSTRAINTS: &[&str] =
-    &["check_that_reads_tables", "deferrable", "foreign_keys", "new_in_18", "temporal"];
-const STRUCTURES: &[&str] = &["foreign_partition", "nothing", "partition_since_attached"];
-const SESSIONS: &[&str] = &["role_settings", "sequences"];
+const KEYS: &[&str] =
+    &["domains", "generated_key", "key_values", "keys", "long_names", "shadowed_operators", "tables", "wide"];
+const FIRING: &[&str] = &["event_trigger", "event_trigger_of_another", "partition_triggers", "triggers"];
+const CONSTRAINTS: &[&str] = &[
+    "check_that_reads_tables",
+    "deferrable",
+    "foreign_keys",
+    "foreign_keys_off",
+    "foreign_keys_off_for_owner",
+    "new_in_18",
+    "temporal",
+];
+const STRUCTURES: &[&str] = &[
+    "changed_since",
+    "foreign_partition",
+    "generated_since",
+    "nothing",
+    "partition_since_attached",
+    "published",
+    "tablespaces",
+];
+const SESSIONS: &[&str] = &["only_select", "role_settings", "sequences"];
+const ENCODINGS: &[&str] =
+    &["euc_jp", "latin1", "no_unicode", "sql_ascii", "sql_ascii_jsonb", "sql_ascii_names"];
 
 #[test]
 fn rows_with_odd_keys_and_types_come_back_and_the_restore_is_undone() {
@@ -58,21 +77,28 @@ fn neither_the_settings_of_a_role_nor_a_sequence_at_its_limit_get_in_the_way() {
 }
 
 #[test]
+fn text_in_any_encoding_of_the_server_comes_back_or_is_refused_unaltered() {
+    run_all(ENCODINGS);
+}
+
+#[test]
 fn every_file_of_the_folder_belongs_to_one_test() {
     let files: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(".sql", ""))
         .collect();
-    let listed = [KEYS, FIRING, CONSTRAINTS, STRUCTURES, SESSIONS].concat();
+    let listed = [KEYS, FIRING, CONSTRAINTS, STRUCTURES, SESSIONS, ENCODINGS].concat();
     assert_eq!(files.len(), listed.len(), "{files:?}");
     assert_eq!(BTreeSet::from_iter(files), listed.into_iter().map(str::to_owned).collect());
 }
 
-/// Triggers, rules and constraints of the whole database, with what is easily lost when they are put back.
+/// Triggers, rules and constraints of the whole database and where its tables lie: what is easily lost when something
+/// is put back. The triggers of foreign keys go without their names, which the server makes up.
 const STATE: &str = "
 SELECT COALESCE(string_agg(x, E'\\n' ORDER BY x COLLATE \"C\"), '') FROM (
-  SELECT format('trigger %s of %s: %s', tgname, tgrelid::regclass, tgenabled)
-    FROM pg_trigger LEFT JOIN pg_constraint k ON k.oid = tgconstraint WHERE k.oid IS NULL OR contype = 't'
+  SELECT format('trigger %s of %s: %s', CASE contype WHEN 'f' THEN tgfoid::regproc::text ELSE tgname END, tgrelid::regclass,
+                tgenabled)
+    FROM pg_trigger LEFT JOIN pg_constraint k ON k.oid = tgconstraint WHERE k.oid IS NULL OR contype IN ('t', 'f')
   UNION ALL
   SELECT format('rule %s of %s: %s', rulename, ev_class::regclass, ev_enabled)
     FROM pg_rewrite JOIN pg_class c ON c.oid = ev_class
@@ -82,7 +108,10 @@ SELECT COALESCE(string_agg(x, E'\\n' ORDER BY x COLLATE \"C\"), '') FROM (
                 pg_get_constraintdef(oid), convalidated, conparentid <> 0, conislocal,
                 obj_description(oid, 'pg_constraint'))
     FROM pg_constraint
-   WHERE conrelid <> 0 AND connamespace NOT IN (11, 'information_schema'::regnamespace)) AS s(x)";
+   WHERE conrelid <> 0 AND connamespace NOT IN (11, 'information_schema'::regnamespace)
+  UNION ALL
+  SELECT format('%s lies in tablespace %s', oid::regclass, reltablespace) FROM pg_class
+   WHERE reltablespace <> 0 AND relnamespace NOT IN (11, 'pg_toast'::regnamespace)) AS s(x)";
 
 /// Runs files side by side on every server and as everyone that they name; all failures are told together.
 fn run_all(names: &[&str]) {
@@ -138,14 +167,13 @@ impl Scenario {
 
     /// The whole way on one server as one user; the first thing that is not as it should be.
     fn run(&self, cluster: &Cluster, who: &str) -> Result<(), String> {
-        let database = cluster.database(&format!("{}_{who}", self.name));
-        let role = format!("SET search_path = public; {}", self.set_up);
-        try_query(&database.url, &role).map_err(|e| format!("set-up: {e}"))?;
+        let database = self.database(cluster, &format!("{}_{who}", self.name));
+        try_query(&database.url, &self.set_up).map_err(|e| format!("set-up: {e}"))?;
         let pgkeep = Pgkeep::on(&self.url(&database, who));
-        let original = self.rows(&database);
         if self.refuses(&pgkeep, "backup", &["backup"])? {
             return Ok(());
         }
+        let original = self.rows(&database);
         let archive = pgkeep.only_file("backups");
         let archive = archive.to_str().unwrap();
         try_query(&database.url, &self.damage).map_err(|e| format!("damage: {e}"))?;
@@ -175,6 +203,13 @@ impl Scenario {
         same("the dry run has changed rows", &show(&database.digest()), &show(&before))?;
         self.refuses(&pgkeep, "upsert", &["restore", "--safe", "--file", archive])?;
         same("the upsert changed more than rows", &database.value(STATE), &state)
+    }
+
+    fn database<'a>(&self, cluster: &'a Cluster, name: &str) -> Database<'a> {
+        let Some(encoding) = self.get("encoding") else { return cluster.database(name) };
+        let locale = "LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+        cluster.execute("postgres", &format!("CREATE DATABASE {name} ENCODING '{encoding}' {locale}"));
+        Database { cluster, name: name.to_owned(), url: cluster.url(name) }
     }
 
     /// Where to connect to as that user, who gets what makes him one.
@@ -236,7 +271,7 @@ fn give_away(database: &Database) {
     ));
 }
 
-/// The shared server with the two roles that are no superusers: a set-up may name them.
+/// The shared server with two roles that are no superusers and, from 15 on, a tablespace: a set-up may name them.
 fn cluster(major: u32) -> &'static Cluster {
     static READY: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
     let cluster = shared(Some(major));
@@ -246,6 +281,10 @@ fn cluster(major: u32) -> &'static Cluster {
             "postgres",
             "CREATE ROLE shopkeeper LOGIN PASSWORD 'x'; CREATE ROLE visitor LOGIN PASSWORD 'x';",
         );
+        if major >= 15 {
+            let url = format!("{}?options=-c%20allow_in_place_tablespaces%3Don", cluster.url("postgres"));
+            support::query(&url, "CREATE TABLESPACE elsewhere LOCATION ''");
+        }
     }
     cluster
 }
