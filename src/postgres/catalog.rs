@@ -30,6 +30,8 @@ pub struct ServerFacts {
     pub supabase: bool,
     /// Whether the role is a superuser.
     pub superuser: bool,
+    /// Whether the role may create temporary tables.
+    pub may_create_temporary: bool,
 }
 
 /// How a relation stores rows.
@@ -258,6 +260,7 @@ impl Catalog {
             role: row.get(4),
             superuser: row.get(5),
             supabase: row.get(6),
+            may_create_temporary: row.get(9),
             system_identifier: None,
             lsn: None,
         };

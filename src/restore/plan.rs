@@ -166,6 +166,10 @@ impl RestorePlan {
                     .map(|r| r.oid),
             );
         }
+        // Archived rows are staged in temporary tables.
+        if !self.tables.is_empty() && !catalog.server.may_create_temporary {
+            missing.push(format!("database {} (TEMPORARY)", catalog.server.database));
+        }
         for sequence in &self.sequences {
             let target = &sequence.target;
             if !target.may_select {
