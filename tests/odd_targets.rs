@@ -47,7 +47,8 @@ const STRUCTURES: &[&str] = &[
     "published",
     "tablespaces",
 ];
-const SESSIONS: &[&str] = &["only_select", "role_settings", "sequences"];
+const SESSIONS: &[&str] =
+    &["forced_policies", "no_temporary_tables", "only_select", "role_settings", "sequences"];
 const ENCODINGS: &[&str] =
     &["euc_jp", "latin1", "no_unicode", "sql_ascii", "sql_ascii_jsonb", "sql_ascii_names"];
 
@@ -72,13 +73,47 @@ fn structures_that_are_odd_or_have_changed_are_restored_or_refused_untouched() {
 }
 
 #[test]
-fn neither_the_settings_of_a_role_nor_a_sequence_at_its_limit_get_in_the_way() {
+fn what_a_role_may_not_do_is_told_beforehand_and_its_settings_do_not_matter() {
     run_all(SESSIONS);
 }
 
 #[test]
 fn text_in_any_encoding_of_the_server_comes_back_or_is_refused_unaltered() {
     run_all(ENCODINGS);
+}
+
+#[test]
+fn an_archive_goes_into_another_encoding_where_every_character_has_a_place_there() {
+    let cluster = cluster(15);
+    let rows = "SELECT string_agg(v, ' ' ORDER BY id) FROM t";
+    let pair = |name: &str, from: &str, to: &str, value: &str| {
+        let [source, target] = [("from", from), ("to", to)].map(|(end, encoding)| {
+            let name = format!("{name}_{end}");
+            let database = create(cluster, &name, Some(encoding));
+            database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)");
+            database
+        });
+        source.execute(&format!("INSERT INTO t VALUES (1, 'é'), (2, {value})"));
+        target.execute("INSERT INTO t VALUES (1, 'kept')");
+        let pgkeep = Pgkeep::on(&source.url);
+        pgkeep.ok(&["backup"]);
+        let archive = pgkeep.only_file("backups").to_str().unwrap().to_owned();
+        let run =
+            pgkeep.env("PGKEEP_DATABASE_URL", &target.url).run(&["restore", "--safe", "--file", &archive]);
+        (run, target)
+    };
+    let (run, target) = pair("narrower", "UTF8", "LATIN1", "'ü'");
+    run.expect_code(0);
+    assert_eq!(target.value(rows), "é ü");
+    let (run, target) = pair("too_narrow", "UTF8", "LATIN1", "'ü €'");
+    run.expect_code(1).says("table t").says("archived row 2").says("no equivalent in encoding");
+    assert_eq!(target.value(rows), "kept");
+    let (run, target) = pair("taken_as_it_is", "UTF8", "SQL_ASCII", "'ü €'");
+    run.expect_code(0);
+    assert_eq!(target.value(rows), "é ü €");
+    let (run, target) = pair("no_text", "SQL_ASCII", "UTF8", "E'\\xe9'");
+    run.expect_code(1).says("table t").says("archived row 2").says("invalid byte sequence");
+    assert_eq!(target.value(rows), "kept");
 }
 
 #[test]
@@ -167,7 +202,7 @@ impl Scenario {
 
     /// The whole way on one server as one user; the first thing that is not as it should be.
     fn run(&self, cluster: &Cluster, who: &str) -> Result<(), String> {
-        let database = self.database(cluster, &format!("{}_{who}", self.name));
+        let database = create(cluster, &format!("{}_{who}", self.name), self.get("encoding"));
         try_query(&database.url, &self.set_up).map_err(|e| format!("set-up: {e}"))?;
         let pgkeep = Pgkeep::on(&self.url(&database, who));
         if self.refuses(&pgkeep, "backup", &["backup"])? {
@@ -203,13 +238,6 @@ impl Scenario {
         same("the dry run has changed rows", &show(&database.digest()), &show(&before))?;
         self.refuses(&pgkeep, "upsert", &["restore", "--safe", "--file", archive])?;
         same("the upsert changed more than rows", &database.value(STATE), &state)
-    }
-
-    fn database<'a>(&self, cluster: &'a Cluster, name: &str) -> Database<'a> {
-        let Some(encoding) = self.get("encoding") else { return cluster.database(name) };
-        let locale = "LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
-        cluster.execute("postgres", &format!("CREATE DATABASE {name} ENCODING '{encoding}' {locale}"));
-        Database { cluster, name: name.to_owned(), url: cluster.url(name) }
     }
 
     /// Where to connect to as that user, who gets what makes him one.
@@ -254,6 +282,14 @@ impl Scenario {
             None => Ok(wanted != "0"),
         }
     }
+}
+
+/// A database in that encoding, else in UTF8.
+fn create<'a>(cluster: &'a Cluster, name: &str, encoding: Option<&str>) -> Database<'a> {
+    let Some(encoding) = encoding else { return cluster.database(name) };
+    let locale = "LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+    cluster.execute("postgres", &format!("CREATE DATABASE {name} ENCODING '{encoding}' {locale}"));
+    Database { cluster, name: name.to_owned(), url: cluster.url(name) }
 }
 
 /// Makes an ordinary role the owner of every table and sequence that the superuser has made.
