@@ -130,8 +130,11 @@ fn modified(path: &Path) -> Option<DateTime<Utc>> {
     fs::metadata(path).and_then(|m| m.modified()).ok().map(DateTime::from)
 }
 
-/// Notes that every byte of an archive was read, and whether it is whole.
+/// Notes that every byte of an archive was read and that it is whole, or withdraws such a note.
 pub fn mark_verified(folders: &Folders, path: &Path, index_sha256: &str, whole: bool) -> io::Result<()> {
+    if !whole && !read_verified(folders)?.contains_key(&(name(path), index_sha256.to_owned())) {
+        return Ok(());
+    }
     folders::create_private_folder(&folders.summaries())?;
     let proof = Proof {
         file: name(path),

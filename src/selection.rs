@@ -1,10 +1,8 @@
-//! Which tables a command is about: the patterns of `--table` and `--exclude`.
+//! What people call a table, and which tables a command is about: the patterns of `--table` and `--exclude`.
 //!
 //! A pattern is `schema.table` or `table`; a bare name means schema `public`, as in logs and on screen. `*` stands
 //! for any characters and `?` for one, except within double quotes, which also keep a dot from separating the parts of
 //! a name and a comma the names of a list.
-
-use crate::archive::model::Selection;
 
 /// A pattern that cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -176,11 +174,21 @@ impl TableFilter {
             .collect()
     }
 
-    /// As an archive's header keeps it.
-    pub fn to_selection(&self) -> Selection {
+    /// The patterns of the tables to take and of those to leave out, as they were given.
+    pub fn patterns(&self) -> (Vec<String>, Vec<String>) {
         let texts = |list: &[Pattern]| list.iter().map(|p| p.as_str().to_owned()).collect();
-        Selection { tables: texts(&self.include), exclude: texts(&self.exclude) }
+        (texts(&self.include), texts(&self.exclude))
     }
+}
+
+/// The name by which logs and people call a relation: bare in schema `public`, else `schema.name`. A part that
+/// holds a dot or a double quote is quoted as in SQL, so that no two relations are shown alike.
+pub fn shown_name(schema: &str, name: &str) -> String {
+    if schema == "public" { shown_part(name) } else { format!("{}.{}", shown_part(schema), shown_part(name)) }
+}
+
+fn shown_part(name: &str) -> String {
+    if name.contains(['.', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::row::CellForm;
+use crate::selection::shown_name;
 
 /// The value of `format` in every header.
 pub const FORMAT: &str = "pgkeep";
@@ -228,14 +229,4 @@ impl Sequence {
     pub fn shown(&self) -> String {
         shown_name(&self.schema, &self.name)
     }
-}
-
-/// The name by which logs and people call a relation: bare in schema `public`, else `schema.name`. A part that
-/// holds a dot or a double quote is quoted as in SQL, so that no two relations are shown alike.
-pub fn shown_name(schema: &str, name: &str) -> String {
-    if schema == "public" { shown_part(name) } else { format!("{}.{}", shown_part(schema), shown_part(name)) }
-}
-
-fn shown_part(name: &str) -> String {
-    if name.contains(['.', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
 }

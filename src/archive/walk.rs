@@ -10,9 +10,9 @@ use serde::Deserialize;
 use super::compression::Compression;
 use super::decompression::stream;
 use super::error::{ArchiveError, Damage, Part, Truncation, WholePart};
-use super::model::shown_name;
 use super::source::{Source, SourceReader};
 use super::trailer::Trailer;
+use crate::selection::shown_name;
 
 /// Of a first line, this much is looked at: enough for 1600 columns with names of 63 characters.
 const MOST_LINE: usize = 512 << 10;

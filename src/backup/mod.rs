@@ -89,6 +89,7 @@ pub fn header(
     guards: Option<Guards>,
 ) -> Header {
     let server = &catalog.server;
+    let (tables, exclude) = filter.patterns();
     let part_of = |oid: u32| plan.parts.iter().position(|p| p.relation == oid).map(|i| i as u32);
     Header {
         format: FORMAT.to_owned(),
@@ -107,7 +108,7 @@ pub fn header(
             lsn: server.lsn.clone(),
             supabase: server.supabase,
         },
-        selection: filter.to_selection(),
+        selection: model::Selection { tables, exclude },
         guards,
         tables: plan.parts.iter().map(|p| p.table.clone()).collect(),
         sequences: catalog

@@ -49,13 +49,7 @@ pub struct Global {
     )]
     pub database_url: Option<String>,
     /// File that holds the password
-    #[arg(
-        long,
-        value_name = "FILE",
-        global = true,
-        env = "PGKEEP_PASSWORD_FILE",
-        conflicts_with = "password_command"
-    )]
+    #[arg(long, value_name = "FILE", global = true, env = "PGKEEP_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
     /// Command that prints the password
     #[arg(
@@ -80,7 +74,7 @@ pub struct Global {
     #[arg(long, global = true, env = "PGKEEP_JSON")]
     pub json: bool,
     /// Print nothing but errors and the result
-    #[arg(short, long, global = true, env = "PGKEEP_QUIET", conflicts_with = "verbose")]
+    #[arg(short, long, global = true, env = "PGKEEP_QUIET")]
     pub quiet: bool,
     /// Print details
     #[arg(short, long, global = true, env = "PGKEEP_VERBOSE")]

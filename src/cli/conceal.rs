@@ -1,119 +1,97 @@
 //! Keeps a password that was given on the command line out of the process list: the program starts itself again with
-//! the password in its environment, which only the same user can read, and without it in its arguments.
+//! the connection string in its environment, which only the same user can read, and without it in its arguments.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::failure::Failure;
 
-/// Starts the program again when an argument holds a password; returns when none does.
+/// Starts the program again when `--database-url` holds a password; returns when no argument holds one.
 pub fn conceal() -> Result<(), Failure> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let Some((cleaned, password)) = clean(&arguments) else { return Ok(()) };
+    let found = connection_strings(&arguments);
+    let elsewhere = |at: usize| !found.iter().any(|f| (f.first..=f.last).contains(&at));
+    if arguments.iter().enumerate().skip(1).any(|(at, a)| elsewhere(at) && is_url_with_password(a)) {
+        // Nothing else may complain of it: it would quote it.
+        return Err(Failure::usage("a connection string stands where none is expected")
+            .next("give it with -d, or better as PGKEEP_DATABASE_URL"));
+    }
+    // None, or several, about which the parser complains.
+    let [only] = found.as_slice() else { return Ok(()) };
+    if !holds_password(&only.value) {
+        return Ok(());
+    }
     let program = std::env::current_exe().map_err(|e| {
         Failure::from_io("finding this program's own file, to hide the password given to it", &e)
     })?;
-    let name = arguments.first().cloned().unwrap_or_else(|| "pgkeep".into());
-    let error = Command::new(program).arg0(name).args(&cleaned[1..]).env("PGPASSWORD", password).exec();
+    let kept = arguments.iter().enumerate().skip(1).filter(|(at, _)| elsewhere(*at)).map(|(_, a)| a);
+    let mut again = Command::new(program);
+    again.arg0(arguments.first().map_or(OsStr::new("pgkeep"), |a| a)).args(&only.others).args(kept);
+    let error = again.env("PGKEEP_DATABASE_URL", &only.value).exec();
     Err(Failure::from_io("starting again without the password on the command line", &error))
 }
 
-/// The arguments without the password, and the password.
-fn clean(arguments: &[OsString]) -> Option<(Vec<OsString>, String)> {
-    let mut cleaned = arguments.to_vec();
-    for (at, argument) in arguments.iter().enumerate().skip(1) {
-        let Some(text) = argument.to_str() else { continue };
-        let start = ["postgres://", "postgresql://"]
-            .iter()
-            .find_map(|scheme| Some(text.find(scheme)? + scheme.len()));
-        let found = match start {
-            Some(start) => clean_url(text, start),
-            // Where a value is expected to be pairs of key=value.
-            None if is_url_value(arguments, at) => clean_pairs(text),
-            None => None,
+/// A `--database-url` among the arguments.
+#[derive(Debug, PartialEq)]
+struct ConnectionString {
+    /// Its first argument.
+    first: usize,
+    /// Its last argument: the same, or the next.
+    last: usize,
+    value: OsString,
+    /// The switches that stand in one word with it, as `-q` in `-qd`.
+    others: Option<OsString>,
+}
+
+fn connection_strings(arguments: &[OsString]) -> Vec<ConnectionString> {
+    /// Switches that may stand before the `d` of `-d`.
+    const SWITCHES: &[u8] = b"qvy";
+    let mut found = Vec::new();
+    let mut at = 1;
+    while let Some(argument) = arguments.get(at) {
+        let bytes = argument.as_bytes();
+        if bytes == b"--" {
+            break;
+        }
+        let short = match bytes {
+            [b'-', rest @ ..] if rest.first() != Some(&b'-') => {
+                rest.iter().position(|b| !SWITCHES.contains(b))
+            }
+            _ => None,
         };
-        if let Some((text, password)) = found {
-            cleaned[at] = text.into();
-            return Some((cleaned, password));
-        }
-    }
-    None
-}
-
-fn is_url_value(arguments: &[OsString], at: usize) -> bool {
-    let is_flag = |a: &OsString| a == "-d" || a == "--database-url";
-    let joined =
-        |a: &OsString| a.to_str().is_some_and(|t| t.starts_with("--database-url=") || t.starts_with("-d"));
-    is_flag(&arguments[at - 1]) || joined(&arguments[at])
-}
-
-/// `user:password@` in the authority; a `password=` parameter is left to the parser, which takes it as well.
-fn clean_url(text: &str, start: usize) -> Option<(String, String)> {
-    let rest = &text[start..];
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    if let Some(at) = rest[..end].rfind('@')
-        && let Some(colon) = rest[..at].find(':')
-    {
-        let password = percent_decode(&rest[colon + 1..at])?;
-        return Some((format!("{}{}{}", &text[..start], &rest[..colon], &rest[at..]), password));
-    }
-    let parameter = rest.find("?password=").or_else(|| rest.find("&password="))? + 1;
-    let value = &rest[parameter + "password=".len()..];
-    let length = value.find('&').unwrap_or(value.len());
-    let password = percent_decode(&value[..length])?;
-    let tail = value[length..].strip_prefix('&').unwrap_or("");
-    let head = &rest[..parameter];
-    let head = if tail.is_empty() { &head[..head.len() - 1] } else { head };
-    Some((format!("{}{head}{tail}", &text[..start]), password))
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first == b'%' {
-            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &tail[2..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// `password=…` among key=value pairs, in libpq's quoting.
-fn clean_pairs(text: &str) -> Option<(String, String)> {
-    let start = text.match_indices("password").map(|(i, _)| i).find(|&i| {
-        let before = text[..i].chars().next_back();
-        let after = text[i + "password".len()..].trim_start();
-        before.is_none_or(|c| c.is_whitespace() || c == '=' || c == 'd') && after.starts_with('=')
-    })?;
-    let equals = start + text[start..].find('=')?;
-    let value = &text[equals + 1..];
-    let lead = value.len() - value.trim_start().len();
-    let body = &value[lead..];
-    let quoted = body.starts_with('\'');
-    let mut password = String::new();
-    let mut end = body.len();
-    let mut chars = body.char_indices().skip(usize::from(quoted));
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => password.extend(chars.next().map(|(_, c)| c)),
-            '\'' if quoted => {
-                end = at + 1;
-                break;
+        let (joined, others) = match short {
+            Some(switches) if bytes[1 + switches] == b'd' => {
+                let others = (switches > 0).then(|| OsStr::from_bytes(&bytes[..=switches]).to_owned());
+                (Some(&bytes[switches + 2..]), others)
             }
-            c if !quoted && c.is_whitespace() => {
-                end = at;
-                break;
-            }
-            c => password.push(c),
-        }
+            _ if bytes == b"--database-url" => (Some(&b""[..]), None),
+            _ => (bytes.strip_prefix(b"--database-url="), None),
+        };
+        let Some(joined) = joined else {
+            at += 1;
+            continue;
+        };
+        let joined = joined.strip_prefix(b"=").unwrap_or(joined);
+        let separate = arguments.get(at + 1).filter(|_| joined.is_empty());
+        let last = at + usize::from(separate.is_some());
+        let value = separate.cloned().unwrap_or_else(|| OsStr::from_bytes(joined).to_owned());
+        found.push(ConnectionString { first: at, last, value, others });
+        at = last + 1;
     }
-    Some((format!("{}{}", &text[..start], body[end..].trim_start()), password))
+    found
+}
+
+/// Whether there may be a password in a connection string. To be wrong costs a few milliseconds.
+fn holds_password(value: &OsStr) -> bool {
+    value.to_string_lossy().contains("password") || is_url_with_password(value)
+}
+
+fn is_url_with_password(value: &OsStr) -> bool {
+    let text = value.to_string_lossy();
+    let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.split_once(scheme));
+    rest.is_some_and(|(_, rest)| rest.contains("password=") || (rest.contains(':') && rest.contains('@')))
 }
 
 #[cfg(test)]
@@ -121,38 +99,46 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn cleaned(arguments: &[&str]) -> Option<(Vec<String>, String)> {
+    fn found(arguments: &[&str]) -> Vec<(usize, usize, String, Option<String>)> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        let (cleaned, password) = clean(&arguments)?;
-        Some((cleaned.into_iter().map(|a| a.into_string().unwrap()).collect(), password))
+        let text = |t: OsString| t.into_string().unwrap();
+        connection_strings(&arguments)
+            .into_iter()
+            .map(|c| (c.first, c.last, text(c.value), c.others.map(text)))
+            .collect()
     }
 
     #[test]
-    fn a_password_leaves_the_arguments_whatever_form_it_has() {
-        for (given, left, password) in [
-            (
-                vec!["pgkeep", "backup", "-d", "postgres://u:p%40%3A%2F%25@h:1/d"],
-                "postgres://u@h:1/d",
-                "p@:/%",
-            ),
-            (vec!["pgkeep", "--database-url=postgresql://u:x@h/d"], "--database-url=postgresql://u@h/d", "x"),
-            (
-                vec!["pgkeep", "-d", "postgres://h/d?user=u&password=p%26q&sslmode=require"],
-                "postgres://h/d?user=u&sslmode=require",
-                "p&q",
-            ),
-            (vec!["pgkeep", "-d", "postgres://h/d?password=p"], "postgres://h/d", "p"),
-            (vec!["pgkeep", "-d", "host=h password='a\\' b' user=u"], "host=h user=u", "a' b"),
-            (vec!["pgkeep", "-d", "host=h password = x"], "host=h ", "x"),
+    fn the_connection_string_is_found_in_every_spelling() {
+        let url = "postgres://u:p@h/d";
+        let is = |first, last, others: Option<&str>| {
+            vec![(first, last, url.to_owned(), others.map(str::to_owned))]
+        };
+        assert_eq!(found(&["pgkeep", "backup", "-d", url]), is(2, 3, None));
+        assert_eq!(found(&["pgkeep", "--database-url", url, "list"]), is(1, 2, None));
+        assert_eq!(found(&["pgkeep", "list", &format!("--database-url={url}")]), is(2, 2, None));
+        assert_eq!(found(&["pgkeep", "list", &format!("-d{url}")]), is(2, 2, None));
+        assert_eq!(found(&["pgkeep", "list", &format!("-d={url}")]), is(2, 2, None));
+        assert_eq!(found(&["pgkeep", "list", "-qd", url]), is(2, 3, Some("-q")));
+        assert_eq!(found(&["pgkeep", "list", &format!("-vyd{url}")]), is(2, 2, Some("-vy")));
+        assert_eq!(found(&["pgkeep", "list", "-fd", url]), []);
+        assert_eq!(found(&["pgkeep", "list", "--", "-d", url]), []);
+        assert_eq!(found(&["pgkeep", "-"]), []);
+    }
+
+    #[test]
+    fn whatever_may_be_a_password_is_taken_for_one() {
+        for with in [
+            "postgres://u:p%40@h/d",
+            "postgresql://h/d?user=u&password=p",
+            "postgres://u:p@:/%x@h/d",
+            "host=h password='a b",
+            "host=h password = x",
         ] {
-            let (arguments, found) = cleaned(&given).unwrap();
-            assert_eq!((arguments.last().unwrap().as_str(), found.as_str()), (left, password));
+            assert!(holds_password(OsStr::new(with)), "{with}");
         }
-    }
-
-    #[test]
-    fn arguments_without_a_password_are_left_alone() {
-        assert_eq!(cleaned(&["pgkeep", "backup", "-d", "postgres://u@h/d"]), None);
-        assert_eq!(cleaned(&["pgkeep", "show", "password=1"]), None);
+        for without in ["postgres://u@h/d", "postgres://h:5432/d", "host=h user=u", "shop"] {
+            assert!(!holds_password(OsStr::new(without)), "{without}");
+        }
     }
 }

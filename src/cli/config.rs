@@ -4,76 +4,46 @@
 //! Keys are the flags' long names with `_` for `-`. A key at the top goes for every command that has the flag, one in
 //! a table of a command's name (`[restore]`) for that command alone.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Command};
+use anyhow::{Context, Result, anyhow, bail};
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
+
+use super::args::Global;
 
 /// Keys whose name is not the flag's: a list reads better in the plural.
 const ALIASES: [(&str, &str); 2] = [("critical_tables", "critical"), ("tables", "table")];
 
-/// A configuration file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("configuration file {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is no TOML. The text around the place is left out: it may hold a password.
-    #[error("configuration file {path}, line {line}: not valid TOML: {message}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong.
-        message: String,
-    },
-    /// A key means nothing.
-    #[error("configuration file {path}: there is no setting {key:?}")]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The key, with its table.
-        key: String,
-    },
-    /// A key's value is of another type than its flag.
-    #[error("configuration file {path}: {key:?} must be {expected}")]
-    BadValue {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// What it must be.
-        expected: &'static str,
-    },
-}
-
 /// Reads the file: the one named, or `pgkeep.toml` in the current folder if it is there.
-pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>, ConfigError> {
+pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>> {
     let path = named.unwrap_or(Path::new("pgkeep.toml")).to_path_buf();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
-        Err(source) => return Err(ConfigError::Read { path, source }),
+        Err(error) => return Err(error).with_context(|| format!("configuration file {}", path.display())),
     };
     match text.parse::<Table>() {
         Ok(table) => Ok(Some((path, table))),
-        Err(error) => Err(ConfigError::Syntax {
-            path,
-            line: 1 + text.bytes().take(error.span().map_or(0, |s| s.start)).filter(|b| *b == b'\n').count(),
-            message: error.message().to_owned(),
-        }),
+        Err(error) => {
+            let start = error.span().map_or(0, |s| s.start);
+            let line = 1 + text.bytes().take(start).filter(|b| *b == b'\n').count();
+            // The text around the place, and so the error itself, is left out: it may hold a password.
+            bail!("configuration file {}, line {line}: not valid TOML: {}", path.display(), error.message())
+        }
     }
 }
 
 /// Makes the file's values the defaults of `command`'s flags.
-pub fn apply(mut command: Command, path: &Path, table: &Table) -> Result<Command, ConfigError> {
-    let unknown = |key: &str| ConfigError::UnknownKey { path: path.to_path_buf(), key: key.to_owned() };
+pub fn apply(command: Command, path: &Path, table: &Table) -> Result<Command> {
+    apply_keys(command, table).with_context(|| format!("configuration file {}", path.display()))
+}
+
+fn apply_keys(mut command: Command, table: &Table) -> Result<Command> {
+    let unknown = |key: &str| anyhow!("there is no setting {key:?}");
     for (key, value) in table {
         let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
         let mut used = false;
@@ -84,12 +54,12 @@ pub fn apply(mut command: Command, path: &Path, table: &Table) -> Result<Command
                 if !has(&command, name, inner) {
                     return Err(unknown(&full));
                 }
-                let value = strings(path, &full, value)?;
+                let value = strings(&full, value)?;
                 command = command.mut_subcommand(name, |c| set(c, inner, &value));
             }
             continue;
         }
-        let value = strings(path, key, value)?;
+        let value = strings(key, value)?;
         if flag(&command, key).is_some() {
             command = set(command, key, &value);
             used = true;
@@ -127,36 +97,70 @@ fn set(command: Command, key: &str, values: &[String]) -> Command {
         let values: Vec<String> = values.to_vec();
         match arg.get_action() {
             ArgAction::Append => arg.default_values(values),
-            _ => arg.default_value(values.join(",")),
+            // To clap a default does not answer what is required.
+            _ => arg.default_value(values.join(",")).required(false),
         }
     })
 }
 
-fn strings(path: &Path, key: &str, value: &Value) -> Result<Vec<String>, ConfigError> {
+fn strings(key: &str, value: &Value) -> Result<Vec<String>> {
     let plain = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
         Value::Boolean(flag) => Some(flag.to_string()),
         _ => None,
     };
-    let bad = || ConfigError::BadValue {
-        path: path.to_path_buf(),
-        key: key.to_owned(),
-        expected: "a text, a number, true or false, or a list of texts",
-    };
+    let bad = || anyhow!("{key:?} must be a text, a number, true or false, or a list of texts");
     match value {
         Value::Array(list) => list.iter().map(|v| plain(v).ok_or_else(bad)).collect(),
         single => Ok(vec![plain(single).ok_or_else(bad)?]),
     }
 }
 
-/// Makes on/off flags take `1`, `yes`, `on` and their opposites from the environment and the file.
-pub fn relax_switches(command: Command) -> Command {
-    let relax = |arg: clap::Arg| match arg.get_action() {
-        ArgAction::SetTrue => arg.value_parser(clap::builder::BoolishValueParser::new()),
-        _ => arg,
+/// Makes on/off flags take `1`, `yes`, `on` and their opposites from the environment and the file, and an empty
+/// variable mean none: CI systems have no other way to unset one.
+pub fn relax(command: Command) -> Command {
+    let relax = |arg: clap::Arg| {
+        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        let arg = if empty { arg.env(Resettable::Reset) } else { arg };
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(clap::builder::BoolishValueParser::new()),
+            _ => arg,
+        }
     };
     command.mut_args(relax).mut_subcommands(move |c| c.mut_args(relax))
+}
+
+/// Settles what excludes each other: of `--quiet` and `--verbose`, of the two origins of a password, the one that was
+/// given nearer to the command goes. Two that were given equally near are wrong usage.
+pub fn settle(matches: &ArgMatches, global: &mut Global) -> Result<(), clap::Error> {
+    if global.quiet && global.verbose {
+        match nearer(matches, "quiet", "verbose")? {
+            Ordering::Less => global.quiet = false,
+            _ => global.verbose = false,
+        }
+    }
+    if global.password_file.is_some() && global.password_command.is_some() {
+        match nearer(matches, "password_file", "password_command")? {
+            Ordering::Less => global.password_file = None,
+            _ => global.password_command = None,
+        }
+    }
+    Ok(())
+}
+
+/// Which of two flags was given nearer to the command.
+fn nearer(matches: &ArgMatches, one: &str, other: &str) -> Result<Ordering, clap::Error> {
+    // The order of `ValueSource` is that of clap's precedence.
+    match matches.value_source(one).cmp(&matches.value_source(other)) {
+        Ordering::Equal => {
+            let [one, other] = [one, other].map(|name| name.replace('_', "-"));
+            let text =
+                format!("--{one} and --{other} exclude each other\n\nFor more information, try '--help'.\n");
+            Err(clap::Error::raw(ErrorKind::ArgumentConflict, text))
+        }
+        order => Ok(order),
+    }
 }
 
 #[cfg(test)]
@@ -167,12 +171,13 @@ mod tests {
     use super::*;
     use crate::cli::args::{Cli, Command as Sub};
 
-    fn parse(toml: &str, args: &[&str]) -> Result<Cli, String> {
+    fn parse(toml: &str, args: &[&str]) -> std::result::Result<Cli, String> {
         let table = toml.parse::<Table>().unwrap();
-        let command = apply(relax_switches(Cli::command()), Path::new("pgkeep.toml"), &table)
-            .map_err(|e| e.to_string())?;
+        let command =
+            apply(relax(Cli::command()), Path::new("pgkeep.toml"), &table).map_err(|e| format!("{e:#}"))?;
         let matches = command.try_get_matches_from(args).map_err(|e| e.to_string())?;
-        Cli::from_arg_matches(&matches).map_err(|e| e.to_string())
+        let mut cli = Cli::from_arg_matches(&matches).map_err(|e| e.to_string())?;
+        settle(&matches, &mut cli.global).map_err(|e| e.to_string()).map(|()| cli)
     }
 
     #[test]
@@ -186,6 +191,24 @@ mod tests {
         let cli = parse(toml, &["pgkeep", "backup", "--dir", "/b"]).unwrap();
         let Sub::Backup(args) = cli.command else { unreachable!() };
         assert_eq!((cli.global.dir.as_path(), args.jobs), (Path::new("/b"), Some(3)));
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_settled_in_favour_of_the_nearer() {
+        let file = "password_file = 'f'\nverbose = true";
+        let global = parse(file, &["pgkeep", "list", "--password-command", "c", "-q"]).unwrap().global;
+        assert_eq!((global.password_file, global.password_command.as_deref()), (None, Some("c")));
+        assert!(global.quiet && !global.verbose);
+        assert!(parse("", &["pgkeep", "list", "-q", "-v"]).unwrap_err().contains("--quiet and --verbose"));
+        assert!(parse("password_file = 'f'\npassword_command = 'c'", &["pgkeep", "list"]).is_err());
+    }
+
+    #[test]
+    fn the_file_can_answer_what_is_required() {
+        let cli = parse("[restore]\nfile = 'nightly'", &["pgkeep", "restore"]).unwrap();
+        let Sub::Restore(args) = cli.command else { unreachable!() };
+        assert_eq!(args.file, "nightly");
+        assert!(parse("", &["pgkeep", "restore"]).is_err());
     }
 
     #[test]

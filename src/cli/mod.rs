@@ -71,22 +71,30 @@ fn failed(failure: &Failure) -> serde_json::Value {
     })
 }
 
+/// The command line as clap has it, before a configuration file is read: for completions, manuals and tests.
+pub fn command() -> clap::Command {
+    config::relax(Cli::command())
+}
+
 fn parse() -> Result<Cli, ExitCode> {
     let usage = |text: String| {
         explain(&Failure::usage(text).next("correct the configuration file (--config, pgkeep.toml)"), false);
         ExitCode::from(FailureKind::Usage.exit_code())
     };
-    let mut command = config::relax_switches(Cli::command());
+    let mut command = command();
     // The configuration file is looked for before anything else is understood; what is wrong otherwise is said below.
     let early = command.clone().ignore_errors(true).try_get_matches();
     let named =
         early.ok().and_then(|m| m.try_get_one::<std::path::PathBuf>("config").ok().flatten().cloned());
-    let file = config::read(named.as_deref()).map_err(|e| usage(e.to_string()))?;
+    let file = config::read(named.as_deref()).map_err(|e| usage(format!("{e:#}")))?;
     if let Some((path, table)) = file {
-        command = config::apply(command, &path, &table).map_err(|e| usage(e.to_string()))?;
+        command = config::apply(command, &path, &table).map_err(|e| usage(format!("{e:#}")))?;
     }
     // clap ends with 0 for --help and --version, 2 for wrong usage: the contract's codes.
-    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command.try_get_matches().and_then(|matches| {
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        config::settle(&matches, &mut cli.global).map(|()| cli)
+    });
     parsed.map_err(|error| {
         let _ = error.print();
         ExitCode::from(error.exit_code() as u8)

@@ -1,7 +1,6 @@
 //! Everything that knows a Postgres server.
 
 pub mod catalog;
-pub mod catalog_query;
 pub mod connect;
 pub mod connect_error;
 pub mod conninfo;

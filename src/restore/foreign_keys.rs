@@ -5,10 +5,10 @@
 
 use tokio_postgres::Client;
 
-use crate::archive::model::shown_name;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, ConstraintInfo};
 use crate::postgres::quote;
+use crate::selection::shown_name;
 
 /// A foreign key that was taken off.
 #[derive(Debug)]

@@ -86,7 +86,7 @@ impl Attempt<'_> {
             failure = failure.next(if meets_another && self.options.mode == Mode::Upsert {
                 "a row of the target stands in the way: use --mode exact to replace what is there, remove that row, or use --keep-going to restore the other tables"
             } else {
-                "bring the target's constraints and functions to what the archived rows meet, leave the table out with --exclude, or use --keep-going to restore the other tables"
+                "the target no longer takes such a row: change what refuses it there, or use --keep-going to restore the other tables"
             });
         }
         Ok(failure)

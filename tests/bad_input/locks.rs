@@ -1,6 +1,6 @@
 //! Others hold what a restore needs.
 
-use crate::support::{Proxy, shared, wait_until};
+use crate::support::{Proxy, shared, wait_until, while_held};
 use crate::{BULK, backed_up, explained, log_says_undone, no_archive, no_debris, shop};
 
 #[test]
@@ -9,27 +9,9 @@ fn a_lock_that_is_not_granted_names_who_holds_it() {
     let (pgkeep, archive) = backed_up(&database.url);
     database.execute("UPDATE orders SET note = 'damaged'");
     let before = database.digest();
-    // A writer that goes home without a commit, as they do.
     let url = format!("{}?application_name=month%20end", database.url);
-    let url = &url;
-    let (pid_sender, pid) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        let (done, wait) = std::sync::mpsc::channel::<()>();
-        scope.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-                tokio::spawn(connection);
-                client.batch_execute("BEGIN; UPDATE orders SET note = 'mine' WHERE id = 1").await.unwrap();
-                let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
-                pid_sender.send(pid).unwrap();
-                tokio::task::spawn_blocking(move || wait.recv()).await.unwrap().unwrap();
-                client.batch_execute("ROLLBACK").await.unwrap();
-            });
-        });
-        let pid = pid.recv().unwrap();
+    while_held(&url, "UPDATE orders SET note = 'mine' WHERE id = 1", |pid| {
         let run = pgkeep.run(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive]);
-        done.send(()).unwrap();
         let run = explained(run, 1);
         run.says("table orders")
             .says(&format!("PID {pid}"))
@@ -51,7 +33,7 @@ fn a_table_that_nobody_may_even_read_does_not_hold_a_restore_up_for_ever() {
     let (pgkeep, archive) = backed_up(&database.url);
     database.execute("CREATE TABLE unrelated (id int)");
     let before = database.digest();
-    while_locked(&database.url, "orders", || {
+    while_held(&database.url, "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE", |_| {
         for safe in ["--safe", "--yes"] {
             let run =
                 explained(pgkeep.run(&["restore", safe, "--lock-timeout", "300ms", "--file", &archive]), 1);
@@ -66,25 +48,12 @@ fn a_table_that_nobody_may_even_read_does_not_hold_a_restore_up_for_ever() {
             .says("other: the target has no such table");
     });
     // A lock on a table that is not asked for is nobody's business.
-    while_locked(&database.url, "unrelated", || {
+    while_held(&database.url, "LOCK TABLE unrelated IN ACCESS EXCLUSIVE MODE", |_| {
         pgkeep.ok(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive]);
         pgkeep.ok(&["backup", "--exclude", "unrelated"]);
     });
     assert_eq!(database.digest(), before);
     no_debris(&database);
-}
-
-/// Runs `work` while another session holds the table ACCESS EXCLUSIVE.
-fn while_locked(url: &str, table: &str, work: impl FnOnce()) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let client = runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client.batch_execute(&format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await.unwrap();
-        client
-    });
-    work();
-    runtime.block_on(client.batch_execute("ROLLBACK")).unwrap();
 }
 
 #[test]

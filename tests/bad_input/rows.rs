@@ -85,8 +85,9 @@ fn a_value_that_the_domain_no_longer_holds() {
         "forbidden-code",
     )
     .says("table t")
-    .says("archived row 2")
-    .says("short");
+    .says("archived row (id = 2)")
+    .says("short")
+    .says("the target no longer takes such a row");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM: exit code 130, undone, no debris.
 
-use crate::support::{Database, Pgkeep, Proxy, Run, Running, shared, wait_until};
+use crate::support::{Database, Pgkeep, Proxy, Run, Running, shared, wait_until, while_held};
 use crate::{BULK, backed_up, explained, log_says_undone, no_archive, no_debris, no_temporary_file};
 
 /// Sends the signal in the middle of the work, and lets the network go on when pgkeep has taken notice.
@@ -69,24 +69,8 @@ fn a_backup_that_waits_for_a_lock_can_be_interrupted() {
     let (database, proxy) = bulk("interrupted_wait");
     let pgkeep = Pgkeep::on(&database.url);
     drop(proxy);
-    let url = &database.url;
-    std::thread::scope(|scope| {
-        let (done, wait) = std::sync::mpsc::channel::<()>();
-        scope.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-                tokio::spawn(connection);
-                client.batch_execute("BEGIN; LOCK TABLE bulk IN ACCESS EXCLUSIVE MODE").await.unwrap();
-                tokio::task::spawn_blocking(move || wait.recv()).await.unwrap().unwrap();
-            });
-        });
-        let running = {
-            wait_until("the lock is held", 20, || {
-                database.value("SELECT count(*) FROM pg_locks WHERE relation = 'bulk'::regclass AND mode = 'AccessExclusiveLock'") == "1"
-            });
-            pgkeep.spawn(&["backup"])
-        };
+    while_held(&database.url, "LOCK TABLE bulk IN ACCESS EXCLUSIVE MODE", |_| {
+        let running = pgkeep.spawn(&["backup"]);
         wait_until("the backup waits", 20, || {
             database.value("SELECT count(*) FROM pg_locks WHERE relation = 'bulk'::regclass AND NOT granted")
                 == "1"
@@ -96,9 +80,7 @@ fn a_backup_that_waits_for_a_lock_can_be_interrupted() {
             logs.iter().any(|log| std::fs::read_to_string(log).unwrap().contains("ACCESS EXCLUSIVE"))
         });
         running.interrupt();
-        let run = running.wait();
-        done.send(()).unwrap();
-        explained(run, 130).says("pg_blocking_pids");
+        explained(running.wait(), 130).says("pg_blocking_pids");
     });
     no_archive(&pgkeep, "backups");
     no_debris(&database);

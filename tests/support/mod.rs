@@ -18,7 +18,7 @@ pub use digest::{Digest, database_digest, table_digest};
 pub use pgkeep::{Pgkeep, Run, Running};
 pub use postgres::{Postgres, majors};
 pub use proxy::{Cut, Proxy};
-pub use sql::{Rows, query, try_query};
+pub use sql::{Rows, query, try_query, while_held};
 
 /// The text of a file in `fixtures/`.
 pub fn fixture(name: &str) -> String {

@@ -45,3 +45,19 @@ async fn run(url: &str, sql: &str) -> Result<Rows, tokio_postgres::Error> {
     });
     Ok(rows.collect())
 }
+
+/// Runs `work` while another session has run `statement` in a transaction that it leaves open, as people who go home
+/// do; `work` gets that session's PID. The transaction is rolled back afterwards.
+pub fn while_held<T>(url: &str, statement: &str, work: impl FnOnce(i32) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (client, pid) = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("BEGIN; {statement}")).await.unwrap();
+        let pid = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        (client, pid)
+    });
+    let done = work(pid);
+    runtime.block_on(client.batch_execute("ROLLBACK")).unwrap();
+    done
+}
