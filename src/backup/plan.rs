@@ -7,7 +7,7 @@
 
 use crate::archive::model;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
-use crate::postgres::quote;
+use crate::postgres::{quote, settings};
 use crate::row::CellForm;
 use crate::selection::TableFilter;
 
@@ -83,7 +83,7 @@ impl Plan {
                         table,
                         range,
                         relation: leaf.oid,
-                        copy: copy_statement(&part.table.columns, leaf, &condition),
+                        copy: copy_statement(&part.table.columns, leaf, &condition, &catalog.server.encoding),
                         bytes,
                     });
                     range += 1;
@@ -208,9 +208,10 @@ fn unit_pages(leaf: &Relation) -> u64 {
     (UNIT_PAGES >> factor.ilog2().min(8)).max(8)
 }
 
-fn copy_statement(columns: &[model::Column], leaf: &Relation, condition: &str) -> String {
+fn copy_statement(columns: &[model::Column], leaf: &Relation, condition: &str, encoding: &str) -> String {
     let list = quote::ident_list(columns.iter().map(|c| c.name.as_str()));
-    format!("COPY (SELECT {list} FROM ONLY {}{condition}) TO STDOUT", leaf.quoted())
+    let options = settings::copy_options(encoding);
+    format!("COPY (SELECT {list} FROM ONLY {}{condition}) TO STDOUT{options}", leaf.quoted())
 }
 
 #[cfg(test)]

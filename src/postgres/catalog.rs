@@ -28,6 +28,8 @@ pub struct ServerFacts {
     pub supabase: bool,
     /// Whether the role is a superuser.
     pub superuser: bool,
+    /// Whether the role may create temporary tables.
+    pub may_create_temporary: bool,
 }
 
 /// How a relation stores rows.

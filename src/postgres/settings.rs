@@ -38,3 +38,11 @@ pub fn statements(version: u32) -> String {
     }
     sql
 }
+
+/// What ends a COPY statement in a database of this encoding, in either direction.
+///
+/// A database of encoding `SQL_ASCII` takes any bytes for text. The server would refuse to hand out, as UTF-8, what is
+/// not: it is asked for the bytes as they are.
+pub fn copy_options(encoding: &str) -> &'static str {
+    if encoding == "SQL_ASCII" { " WITH (ENCODING 'SQL_ASCII')" } else { "" }
+}

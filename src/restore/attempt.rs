@@ -17,6 +17,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::folders::Folders;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
+use crate::postgres::error as pg;
 use crate::postgres::settings;
 use crate::progress::{Event, Events, Phase};
 
@@ -44,11 +45,11 @@ pub struct Attempt<'a> {
 }
 
 /// A table whose archived rows are staged and compared.
-struct Staged {
-    table: TablePlan,
-    difference: Difference,
+pub(super) struct Staged {
+    pub(super) table: TablePlan,
+    pub(super) difference: Difference,
     rows: u64,
-    seconds: f64,
+    pub(super) seconds: f64,
 }
 
 impl Attempt<'_> {
@@ -64,7 +65,12 @@ impl Attempt<'_> {
                 settings::statements(version),
                 self.options.lock_timeout.as_millis()
             ))
-            .await?;
+            .await
+            .map_err(|error| match pg::sqlstate(&error) {
+                // feature_not_supported: a standby takes no READ WRITE
+                Some("0A000") => standby(),
+                _ => error.into(),
+            })?;
         let replica_role = triggers::set_replica_role(client).await?;
 
         let (catalog, plan) = self.lock().await?;
@@ -253,20 +259,8 @@ impl Attempt<'_> {
             held = Some(triggers::hold(client, catalog, &written, replica_role).await?);
         }
         log.triggers_held_by = held.as_ref().map(|h| h.way.describe().to_owned());
-        for at in staged.iter_mut().filter(|s| !s.difference.is_none()) {
-            let started = Instant::now();
-            client.batch_execute("SAVEPOINT pgkeep_table").await?;
-            if let Err(error) = merge::apply(client, &at.table).await {
-                return Ok(Some((at.table.shown.clone(), self.explain(&at.table, error).await?)));
-            }
-            client.batch_execute("RELEASE SAVEPOINT pgkeep_table").await?;
-            at.seconds += started.elapsed().as_secs_f64();
-            self.events.emit(Event::Advanced {
-                phase: Phase::Merge,
-                table: Arc::from(at.table.shown.as_str()),
-                rows: at.difference.archived_only + at.difference.different + at.difference.live_only,
-                bytes: 0,
-            });
+        if let Some(refused) = self.apply_all(staged).await? {
+            return Ok(Some(refused));
         }
         self.events.emit(Event::Started { phase: Phase::Verify, total_bytes: 0 });
         let tables: Vec<TablePlan> = staged.iter().map(|s| s.table.clone()).collect();
@@ -323,41 +317,15 @@ impl Attempt<'_> {
             .unwrap_or_default()
     }
 
-    /// Says which row the server refused and why.
-    async fn explain(&self, table: &TablePlan, error: tokio_postgres::Error) -> Result<Failure, Failure> {
-        let mut failure = Failure::from_server(&error);
-        let constraint = error.as_db_error().and_then(|e| e.constraint()).map(str::to_owned);
-        let mut row = None;
-        let code = crate::postgres::error::sqlstate(&error).unwrap_or_default();
-        // Class 23: an integrity constraint; 22: a value that an expression refuses; P0: raised by a function.
-        let about_a_row = ["23", "22", "P0"].iter().any(|class| code.starts_with(class));
-        if about_a_row && !self.session.client.is_closed() {
-            self.session.client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_table").await?;
-            row = merge::find_refused(&self.session.client, table).await?;
-        }
-        let row =
-            row.map(|r| format!("the archived row ({r}) ")).unwrap_or_else(|| "an archived row ".to_owned());
-        failure.what = match (about_a_row, constraint) {
-            (true, Some(name)) => {
-                format!("table {}: {row}violates constraint {name}: {}", table.shown, failure.what)
-            }
-            (true, None) => format!("table {}: {row}is refused: {}", table.shown, failure.what),
-            (false, _) => format!("table {}: {}", table.shown, failure.what),
-        };
-        if about_a_row {
-            // 23505: unique; 23P01: exclusion.
-            failure = failure.next(if ["23505", "23P01"].contains(&code) {
-                "a row of the target stands in the way: use --mode exact to replace what is there, remove that row, or use --keep-going to restore the other tables"
-            } else {
-                "the target no longer takes such a row: change what refuses it there, or use --keep-going to restore the other tables"
-            });
-        }
-        Ok(failure)
-    }
-
     fn save(&self, log: &RestoreLog) -> Result<(), Failure> {
         self.file.map_or(Ok(()), |file| file.write(log))
     }
+}
+
+fn standby() -> Failure {
+    Failure::new(FailureKind::Access, "the server is a standby, which is read-only")
+        .state("the target is untouched")
+        .next("connect to the primary; with several hosts, add target_session_attrs=read-write")
 }
 
 fn count(counts: &BTreeMap<String, u64>, table: &str) -> u64 {

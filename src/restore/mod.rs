@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod fate;
+pub mod foreign_keys;
 pub mod lock;
 pub mod log;
 pub mod merge;
@@ -15,6 +16,7 @@ pub mod sequences;
 pub mod stage;
 pub mod triggers;
 pub mod verify;
+mod write;
 
 use std::path::PathBuf;
 use std::time::Duration;

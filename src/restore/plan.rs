@@ -9,7 +9,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{
     Catalog, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo,
 };
-use crate::postgres::quote;
+use crate::postgres::{quote, settings};
 use crate::row::CellForm;
 use crate::selection::TableFilter;
 
@@ -33,6 +33,8 @@ pub struct TablePlan {
     /// `::type` for a column of a domain, else empty. Rows are staged and compared as what a domain is over: its
     /// constraints are the target's business, and a row that is not written need not meet them (NOT VALID).
     pub casts: Vec<String>,
+    /// What ends its COPY.
+    pub copy_options: &'static str,
     /// The columns that tell rows apart; none: the whole row does.
     pub key: Option<Key>,
 }
@@ -85,6 +87,7 @@ impl RestorePlan {
                     columns: table.columns.iter().map(|c| c.name.clone()).collect(),
                     forms: table.columns.iter().map(|c| c.form).collect(),
                     casts: table.columns.iter().map(|c| cast(relation, &c.name)).collect(),
+                    copy_options: settings::copy_options(&catalog.server.encoding),
                     key: catalog
                         .key(relation.oid, |name| table.columns.iter().any(|c| c.name == name))
                         .cloned(),
@@ -162,6 +165,10 @@ impl RestorePlan {
                     .filter(|r| r.row_security_active)
                     .map(|r| r.oid),
             );
+        }
+        // Archived rows are staged in temporary tables.
+        if !self.tables.is_empty() && !catalog.server.may_create_temporary {
+            missing.push(format!("database {} (TEMPORARY)", catalog.server.database));
         }
         for sequence in &self.sequences {
             let target = &sequence.target;

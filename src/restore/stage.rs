@@ -60,7 +60,7 @@ pub async fn fill(
     if !archive.table_chunks(table.index).is_empty() {
         let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
         let sink = client
-            .copy_in::<_, Bytes>(&format!("COPY {stage}{list} FROM STDIN"))
+            .copy_in::<_, Bytes>(&format!("COPY {stage}{list} FROM STDIN{}", table.copy_options))
             .await
             .map_err(|e| loading(e.into()))?;
         let mut sink = std::pin::pin!(sink);

@@ -11,6 +11,7 @@
 
 use tokio_postgres::Client;
 
+use super::foreign_keys::{self, Dropped};
 use super::plan::RestorePlan;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation};
@@ -71,8 +72,7 @@ pub struct Held {
     /// How.
     pub way: Way,
     before: Vec<Firing>,
-    /// Statements that put the foreign keys back.
-    foreign_keys: Vec<(String, String)>,
+    foreign_keys: Vec<Dropped>,
     scope: Vec<u32>,
 }
 
@@ -119,25 +119,15 @@ pub async fn hold(
         )
         .next(format!("connect as the tables' owner or a superuser, or (Postgres 15 and later) GRANT SET ON PARAMETER session_replication_role TO {role}")));
     }
+    if !replica_role && !keys.is_empty() {
+        foreign_keys::refuse_switched_off(client, &catalog.server.role, &held.scope).await?;
+    }
     for firing in acting {
         set_firing(client, catalog, firing, "D").await?;
     }
     if !replica_role {
         for (constraint, _) in keys {
-            let Some(table) = catalog.relation(constraint.table) else { continue };
-            let name = quote::ident(&constraint.name);
-            let mut add =
-                format!("ALTER TABLE {} ADD CONSTRAINT {name} {};", table.quoted(), constraint.definition);
-            if let Some(comment) = &constraint.comment {
-                add += &format!(
-                    "COMMENT ON CONSTRAINT {name} ON {} IS {};",
-                    table.quoted(),
-                    quote::literal(comment)
-                );
-            }
-            client.batch_execute(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.quoted())).await?;
-            held.foreign_keys
-                .push((format!("foreign key {} of table {}", constraint.name, table.shown()), add));
+            held.foreign_keys.extend(foreign_keys::take_off(client, catalog, constraint).await?);
         }
     }
     Ok(held)
@@ -147,8 +137,8 @@ impl Held {
     /// Puts everything back as it was found, and proves it. In the owner's way the server checks the foreign keys
     /// here.
     pub async fn release(&self, client: &Client, catalog: &Catalog) -> Result<(), Failure> {
-        for (name, add) in &self.foreign_keys {
-            client.batch_execute(add).await.map_err(|e| Failure::from_server(&e).while_doing(name))?;
+        for key in &self.foreign_keys {
+            key.put_back(client, catalog).await?;
         }
         let now = read(client, &self.scope).await?;
         for firing in self.before.iter().filter(|f| !now.contains(f)) {

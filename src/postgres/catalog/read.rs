@@ -26,6 +26,7 @@ impl Catalog {
             role: row.get(4),
             superuser: row.get(5),
             supabase: row.get(6),
+            may_create_temporary: row.get(9),
             system_identifier: None,
             lsn: None,
         };

@@ -1,0 +1,41 @@
+//! A hot standby can be backed up, and is not written to.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use support::{Cluster, Options, Pgkeep, fixture};
+
+#[test]
+fn a_standby_is_backed_up_with_several_connections_and_a_restore_into_it_is_refused() {
+    let cluster = Cluster::start(Options::default());
+    let database = cluster.database("shop");
+    database.execute(&fixture("reservations.sql"));
+    let original = database.digest();
+    let rows = database.query("SELECT count(*) FROM bookings");
+    cluster.stop();
+    // A server that was shut down and finds this file follows nobody, and yet answers as a standby does.
+    std::fs::write(cluster.data_dir().join("standby.signal"), "").unwrap();
+    cluster.restart();
+    assert_eq!(database.value("SELECT pg_is_in_recovery()"), "t");
+
+    let pgkeep = Pgkeep::on(&database.url);
+    let result = pgkeep.ok(&["backup", "--jobs", "4", "--json"]).json();
+    assert!(result["jobs"].as_u64().unwrap() > 1, "{result:#}");
+    let archive = pgkeep.only_file("backups");
+    let archive = archive.to_str().unwrap();
+    pgkeep.ok(&["validate", archive]);
+    for more in [&["--safe"][..], &["--yes"], &["--dry-run"]] {
+        let arguments = [&["restore", "--file", archive], more].concat();
+        let run = pgkeep.run(&arguments).expect_code(5);
+        run.says("standby").says("read-only").says("untouched");
+    }
+    assert!(pgkeep.files("safety_backups").is_empty());
+
+    std::fs::remove_file(cluster.data_dir().join("standby.signal")).unwrap();
+    cluster.restart();
+    assert_eq!(database.digest(), original);
+    database.execute("DELETE FROM bookings");
+    pgkeep.ok(&["restore", "--safe", "--file", archive]);
+    assert_eq!(database.query("SELECT count(*) FROM bookings"), rows);
+}
