@@ -12,7 +12,8 @@ use super::backup::jobs;
 use super::context::{Context, count, printable_lines};
 use crate::failure::Failure;
 use crate::restore::log::{RestoreLog, Status};
-use crate::restore::run::{Outcome, Prepared, prepare};
+use crate::restore::prepare::{Prepared, prepare};
+use crate::restore::run::Outcome;
 use crate::restore::{Mode, RestoreOptions};
 use crate::selection::TableFilter;
 

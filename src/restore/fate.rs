@@ -6,6 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connector;
 use crate::postgres::connect::RetryPolicy;
+use crate::postgres::error as pg;
+use crate::postgres::quote;
 use crate::progress::Events;
 
 /// How often the server is asked, once a second, as long as it says that the transaction is in progress.
@@ -17,9 +19,38 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long after an interruption a commit, and then the question what became of it, is waited for.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Asks whether the transaction was committed (true) or not (false); None when nobody can tell.
-pub async fn ask(connector: &Connector, transaction: Option<&str>, events: &Events) -> Option<bool> {
-    let transaction: u64 = transaction?.parse().ok()?;
+/// A transaction's id, by which the server can be asked later.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    id: String,
+    /// Whether a crash of the server would leave it this id.
+    durable: bool,
+}
+
+impl Transaction {
+    /// Makes the server keep the id of a transaction in progress, as far as it grants a second connection.
+    ///
+    /// After a crash the server counts on from the last id that it finds in its WAL, so one that was not flushed yet
+    /// goes to somebody else, who may commit. What flushes WAL is a commit; this is one that writes nothing but a
+    /// message to logical decoding, which nobody reads.
+    pub async fn keep(id: &str, connector: &Connector) -> Transaction {
+        let once = RetryPolicy { attempts: 1, ..connector.retry };
+        let connector = Connector { retry: once, ..connector.clone() };
+        let flush = async {
+            let session = connector.connect(&Events::silent()).await.ok()?;
+            let sql = "SET synchronous_commit = local; SELECT pg_catalog.pg_logical_emit_message(true, 'pgkeep', '')";
+            session.client.batch_execute(sql).await.ok()
+        };
+        let durable = matches!(tokio::time::timeout(QUESTION_TIMEOUT, flush).await, Ok(Some(())));
+        Transaction { id: id.to_owned(), durable }
+    }
+}
+
+/// Asks whether the transaction was committed (true) or not (false); None when nobody can tell. One without an id has
+/// written nothing, so that its end makes no difference.
+pub async fn ask(connector: &Connector, transaction: Option<&Transaction>, events: &Events) -> Option<bool> {
+    let Some(Transaction { id, durable }) = transaction else { return Some(true) };
+    let transaction = quote::literal(id);
     // Much hangs on the answer, and a server that broke the connection may be starting again: with more patience than
     // for the first connection.
     let attempts = connector.retry.attempts.saturating_mul(2);
@@ -27,22 +58,25 @@ pub async fn ask(connector: &Connector, transaction: Option<&str>, events: &Even
     for number in 0..QUESTIONS {
         let session = connector.connect(events).await.ok()?;
         let question = async {
-            let sql = format!("SELECT pg_catalog.pg_xact_status('{transaction}'::pg_catalog.xid8)");
+            let sql = format!("SELECT pg_catalog.pg_xact_status({transaction}::pg_catalog.xid8)");
             let answer = session.client.query_typed(&sql, &[]).await?;
             let fate = answer.first().and_then(|row| row.get::<_, Option<String>>(0));
             if fate.as_deref() == Some("in progress") && number >= PATIENT_QUESTIONS {
                 // The server has yet to notice that the network is gone, which may take it hours, under locks.
                 let sql = format!(
                     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-                      WHERE backend_xid = '{transaction}'::pg_catalog.xid8::pg_catalog.xid"
+                      WHERE backend_xid = {transaction}::pg_catalog.xid8::pg_catalog.xid"
                 );
                 session.client.query_typed(&sql, &[]).await?;
             }
             Ok::<_, tokio_postgres::Error>(fate)
         };
         match tokio::time::timeout(QUESTION_TIMEOUT, question).await {
-            Ok(Ok(Some(fate))) if fate == "committed" => return Some(true),
+            // An id that was not kept may be another's by now.
+            Ok(Ok(Some(fate))) if fate == "committed" => return durable.then_some(true),
             Ok(Ok(Some(fate))) if fate == "aborted" => return Some(false),
+            // invalid_parameter_value: no transaction of this id has begun, as far as the server knows after a crash.
+            Ok(Err(error)) if pg::sqlstate(&error) == Some("22023") => return Some(false),
             // In progress, or this connection broke, too.
             _ => tokio::time::sleep(Duration::from_secs(1)).await,
         }

@@ -10,6 +10,7 @@ pub mod lock;
 pub mod log;
 pub mod merge;
 pub mod plan;
+pub mod prepare;
 pub mod run;
 pub mod safety;
 pub mod sequences;

@@ -1,6 +1,6 @@
 //! The connection breaks at the one moment when pgkeep cannot know what became of its work: during COMMIT.
 
-use crate::support::{AtCommit, Run, shared, wait_until};
+use crate::support::{AtCommit, Cluster, Options, Run, shared, wait_until};
 use crate::world::{Operation, World, check_exit};
 
 /// Lets `what` happen to the COMMIT of a restore or a rollback, and returns how that ended and where it left the
@@ -89,4 +89,28 @@ fn a_commit_that_is_held_up_can_be_interrupted() {
             });
         }
     });
+}
+
+#[test]
+fn a_crash_does_not_lend_the_transaction_s_number_to_another() {
+    // Nothing is flushed but what has to be: a crash forgets the numbers of all later transactions.
+    let config = vec!["wal_writer_delay = 10s".to_owned()];
+    let cluster = Cluster::start(Options { config, ..Options::default() });
+    let world = World::new(&cluster, "commit_crash");
+    let context = "the server crashes during the commit, and others go on";
+    let from = world.state(context);
+    world.proxy.at_commit(AtCommit::HoldRequest, true);
+    let running = world.pgkeep.spawn(&world.command(Operation::Restore, from));
+    wait_until("the commit is held", 30, || world.proxy.had_commit());
+    cluster.kill_9();
+    cluster.restart();
+    world
+        .database
+        .execute("DO $$ BEGIN FOR i IN 1..2000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$");
+    world.proxy.refuse(false);
+    world.proxy.resume();
+    let run = running.wait();
+    assert_eq!((world.check(context), run.code), (from, Some(1)), "{}", run.stderr);
+    let log = world.check_log(0, false, context).unwrap();
+    assert_eq!(log["status"], "rolled_back", "{log:#}");
 }

@@ -1,0 +1,202 @@
+//! Before a restore: the archive is proven whole and the target looked at. Nothing is touched.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::plan::RestorePlan;
+use super::{Mode, RestoreOptions, lock};
+use crate::archive::error::ArchiveError;
+use crate::archive::model::Kind;
+use crate::archive::reader::Archive;
+use crate::archive::validate::{ValidateOptions, validate};
+use crate::connection::{Connector, lead, stop};
+use crate::failure::{Failure, FailureKind};
+use crate::folders::Folders;
+use crate::listing;
+use crate::postgres::catalog::Catalog;
+use crate::postgres::connect::Session;
+use crate::postgres::error as pg;
+use crate::postgres::settings;
+use crate::progress::{Event, Events, Phase};
+
+/// A restore that is ready to go: archive proven, target looked at, nothing touched.
+pub struct Prepared {
+    pub(super) options: RestoreOptions,
+    pub(super) connector: Connector,
+    pub(super) folders: Folders,
+    pub(super) archive: Arc<Archive>,
+    pub(super) session: Session,
+    /// The target without its password.
+    pub target: String,
+    /// Tables in scope, as shown.
+    pub tables: Vec<String>,
+    /// Those that hold rows.
+    pub tables_with_rows: Vec<String>,
+}
+
+impl Prepared {
+    /// Whether this restore destroys what it cannot bring back, so that a person has to agree.
+    pub fn needs_confirmation(&self) -> bool {
+        !self.options.safe && !self.options.dry_run && !self.tables_with_rows.is_empty()
+    }
+
+    /// How rows meet.
+    pub fn mode(&self) -> Mode {
+        self.options.mode
+    }
+}
+
+/// Proves the archive whole and looks at the target. Nothing is written.
+pub async fn prepare(
+    connector: &Connector,
+    folders: &Folders,
+    options: RestoreOptions,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Prepared, Failure> {
+    let archive = prove(folders, &options, events, cancel).await?;
+    if options.rollback && archive.header().kind != Kind::Safety {
+        return Err(Failure::usage(format!("{} is not a safety backup", options.archive.display()))
+            .state("the target is untouched")
+            .next("see the safety backups with pgkeep list-safety; to restore a backup use: pgkeep restore --safe --file FILE"));
+    }
+    let session = lead(connector, events, cancel).await?;
+    let looked = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Failure::interrupted()),
+        looked = look(&session, connector, &archive, &options, events) => looked,
+    };
+    let (tables, tables_with_rows) = match looked {
+        Ok(looked) => looked,
+        Err(failure) => {
+            stop(&session).await;
+            return Err(failure.state("the target is untouched"));
+        }
+    };
+    Ok(Prepared {
+        target: connector.info.redacted(),
+        tables,
+        tables_with_rows,
+        options,
+        connector: connector.clone(),
+        folders: folders.clone(),
+        archive: Arc::new(archive),
+        session,
+    })
+}
+
+/// Whether the archive fits the target and the role may restore it. Returns the tables in scope, and those of them
+/// that hold rows.
+async fn look(
+    session: &Session,
+    connector: &Connector,
+    archive: &Archive,
+    options: &RestoreOptions,
+    events: &Events,
+) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let client = &session.client;
+    client
+        .batch_execute(&format!(
+            "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY; {} SET LOCAL lock_timeout = '{}ms';",
+            settings::statements(session.server_version_num),
+            options.lock_timeout.as_millis()
+        ))
+        .await?;
+    let catalog = Catalog::read(client).await?;
+    if options.rollback {
+        check_same_target(archive, &catalog)?;
+    }
+    let plan = RestorePlan::new(archive.header(), &catalog, &options.filter)?;
+    if !plan.misfits.is_empty() && !options.keep_going {
+        return Err(plan.misfit_failure());
+    }
+    plan.check_permitted(&catalog)?;
+    let mut tables_with_rows = Vec::new();
+    for batch in plan.tables.chunks(200) {
+        let sql: Vec<String> = batch
+            .iter()
+            .enumerate()
+            .map(|(i, t)| format!("SELECT {i}::pg_catalog.int4, EXISTS (SELECT 1 FROM {})", t.from_item))
+            .collect();
+        let rows = match client.query_typed(&sql.join(" UNION ALL "), &[]).await {
+            Err(error) if pg::is_lock_timeout(&error) => {
+                return Err(lock::unreadable(connector, events, batch).await);
+            }
+            rows => rows?,
+        };
+        for row in rows {
+            if row.get(1) {
+                tables_with_rows.push(batch[row.get::<_, i32>(0) as usize].shown.clone());
+            }
+        }
+    }
+    client.batch_execute("ROLLBACK").await?;
+    tables_with_rows.sort();
+    Ok((plan.tables.iter().map(|t| t.shown.clone()).collect(), tables_with_rows))
+}
+
+/// Opens the archive and proves every byte of it.
+async fn prove(
+    folders: &Folders,
+    options: &RestoreOptions,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Archive, Failure> {
+    let (path, critical) = (options.archive.clone(), options.critical.clone());
+    let (events, cancel, folders) = (events.clone(), cancel.clone(), folders.clone());
+    let proof = tokio::task::spawn_blocking(move || -> Result<Archive, Failure> {
+        let archive = Archive::open(&path).map_err(invalid)?;
+        events.emit(Event::Started { phase: Phase::Validate, total_bytes: archive.totals().bytes });
+        let table: Arc<str> = Arc::from("");
+        let progress = |bytes| {
+            events.emit(Event::Advanced { phase: Phase::Validate, table: table.clone(), rows: 0, bytes });
+        };
+        let options = ValidateOptions { critical, ..ValidateOptions::default() };
+        let report = validate(&archive, &options, &progress, &|| cancel.is_cancelled());
+        events.emit(Event::Finished { phase: Phase::Validate });
+        if cancel.is_cancelled() {
+            return Err(Failure::interrupted());
+        }
+        let report = report.map_err(invalid)?;
+        // Only a convenience for `list`; a read-only folder does not stop a restore.
+        let whole = report.damaged_chunks == 0;
+        let _ = listing::mark_verified(&folders, &path, archive.index_sha256(), whole);
+        if !report.is_valid() {
+            return Err(Failure::from_report(&report));
+        }
+        Ok(archive)
+    });
+    let proof =
+        proof.await.unwrap_or_else(|e| Err(Failure::failed(format!("validation ended abnormally: {e}"))));
+    proof.map_err(|f| {
+        let f = match f.kind {
+            FailureKind::Archive => f.while_doing(options.archive.display()),
+            _ => f,
+        };
+        f.state("the target is untouched")
+            .next("choose another archive (pgkeep list, pgkeep list-safety); the guide's section \"The archive is corrupt\" says what can still be read")
+    })
+}
+
+fn invalid(error: ArchiveError) -> Failure {
+    Failure::from_archive(&error)
+}
+
+/// A safety backup may only be rolled back into the database that it was taken from.
+fn check_same_target(archive: &Archive, catalog: &Catalog) -> Result<(), Failure> {
+    let (source, server) = (&archive.header().source, &catalog.server);
+    let same_server = match (&source.system_identifier, &server.system_identifier) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    };
+    if same_server && source.database == server.database {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "this safety backup is of database {} on another server or of another name, not of this target",
+        source.database
+    ))
+    .state("the target is untouched")
+    .next("connect to the database that it was taken from; to load it elsewhere use: pgkeep restore --safe --mode exact --file FILE"))
+}
