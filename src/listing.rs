@@ -1,8 +1,8 @@
 //! What archives there are, and which of them have been proven whole.
 //!
 //! A proof is noted in `summaries/verified.jsonl`: the file's name, the SHA-256 of its index, which covers every byte,
-//! and when the file was last written. A file that was changed, exchanged or copied since has to be proven again, and
-//! one that was found damaged loses its proof. (A bit that rots on the disk changes no time: only reading finds it.)
+//! and when the file was last written, and so is damage that was found. What was noted of a file that was changed,
+//! exchanged or copied since does not count. (A bit that rots on the disk changes no time: only reading finds it.)
 
 use std::collections::HashMap;
 use std::fs;
@@ -32,10 +32,13 @@ pub struct Entry {
     pub rows: Option<u64>,
     /// File size in bytes.
     pub bytes: u64,
-    /// Whether it has been proven whole as it is now.
+    /// Whether it has been proven whole, as it is now.
     pub verified: bool,
     /// For a safety backup: file name of the log of the restore that it guards.
     pub guards: Option<String>,
+    /// Whether it was found damaged, as it is now.
+    #[serde(skip)]
+    pub damaged: bool,
     /// Why it cannot be opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -74,6 +77,7 @@ fn entry(path: PathBuf, proven: &Proofs) -> Entry {
         bytes: fs::metadata(&path).map(|m| m.len()).unwrap_or(0),
         verified: false,
         guards: None,
+        damaged: false,
         error: None,
         path,
         guard: None,
@@ -87,7 +91,9 @@ fn entry(path: PathBuf, proven: &Proofs) -> Entry {
             entry.tables = Some(archive.totals().tables);
             entry.rows = Some(archive.totals().rows);
             let key = (entry.file.clone(), archive.index_sha256().to_owned());
-            entry.verified = proven.get(&key).is_some_and(|then| *then == modified(&entry.path));
+            let last = proven.get(&key).filter(|(then, _)| *then == modified(&entry.path));
+            entry.verified = last.is_some_and(|(_, whole)| *whole);
+            entry.damaged = last.is_some_and(|(_, whole)| !whole);
             entry.guards = header.guards.as_ref().map(|g| g.restore_log.clone());
             entry.guard = header.guards.clone();
             entry.system_identifier = header.source.system_identifier.clone();
@@ -115,8 +121,8 @@ struct Proof {
     whole: bool,
 }
 
-/// For each file and index, when the file that was proven had been written.
-type Proofs = HashMap<(String, String), Option<DateTime<Utc>>>;
+/// For each file and index, when the file that was read had been written, and whether it was whole.
+type Proofs = HashMap<(String, String), (Option<DateTime<Utc>>, bool)>;
 
 fn proofs(folders: &Folders) -> PathBuf {
     folders.summaries().join("verified.jsonl")
@@ -130,9 +136,10 @@ fn modified(path: &Path) -> Option<DateTime<Utc>> {
     fs::metadata(path).and_then(|m| m.modified()).ok().map(DateTime::from)
 }
 
-/// Notes that every byte of an archive was read and that it is whole, or withdraws such a note.
+/// Notes that every byte of an archive was read and whether it is whole. Damage is only noted of what the lists show.
 pub fn mark_verified(folders: &Folders, path: &Path, index_sha256: &str, whole: bool) -> io::Result<()> {
-    if !whole && !read_verified(folders)?.contains_key(&(name(path), index_sha256.to_owned())) {
+    let listed = [folders.backups(), folders.safety_backups()].iter().any(|f| f.join(name(path)).is_file());
+    if !whole && !listed {
         return Ok(());
     }
     folders::create_private_folder(&folders.summaries())?;
@@ -158,12 +165,7 @@ fn read_verified(folders: &Folders) -> io::Result<Proofs> {
     let mut found = Proofs::new();
     // A line torn by a crash proves nothing, and hides no other.
     for proof in text.lines().filter_map(|l| serde_json::from_str::<Proof>(l).ok()) {
-        let key = (proof.file, proof.index_sha256);
-        if proof.whole {
-            found.insert(key, proof.modified)
-        } else {
-            found.remove(&key)
-        };
+        found.insert((proof.file, proof.index_sha256), (proof.modified, proof.whole));
     }
     Ok(found)
 }

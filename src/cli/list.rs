@@ -17,8 +17,8 @@ Examples:
   pgkeep list
   pgkeep list-safety --json | jq -r '.archives[].file'
 
-Oldest first. VERIFIED says whether the file, as it is now, was proven whole by validate or by a restore; BROKEN that \
-it cannot be opened. GUARDS is the log of the restore that a safety backup can undo.")]
+Oldest first. VERIFIED says whether the file, as it is now, was proven whole by validate or by a restore; DAMAGED \
+that they found it damaged, BROKEN that it cannot even be opened. GUARDS is the log of the restore that a safety backup can undo.")]
 pub struct ListArgs {}
 
 /// Which archives.
@@ -59,10 +59,11 @@ fn table(archives: &[Entry], which: Which) -> String {
     }
     let rows = archives.iter().map(|entry| {
         let number = |n: Option<u64>| n.map(|n| HumanCount(n).to_string()).unwrap_or_default();
-        let verified = match (&entry.error, entry.verified) {
-            (Some(error), _) => format!("BROKEN: {error}"),
-            (None, true) => "yes".to_owned(),
-            (None, false) => "not yet".to_owned(),
+        let verified = match &entry.error {
+            Some(error) => format!("BROKEN: {error}"),
+            None if entry.verified => "yes".to_owned(),
+            None if entry.damaged => "DAMAGED".to_owned(),
+            None => "not yet".to_owned(),
         };
         let mut row = vec![
             printable(&entry.file),

@@ -40,6 +40,18 @@ cli_list_backup_###############.json.gz  ###################  cli_list       3  
     );
     pgkeep.ok(&["validate", &archive]);
     assert!(shown().contains("#########  yes\n"), "{}", shown());
+    let path = pgkeep.dir().join(format!("backups/{archive}.json.gz"));
+    let whole = std::fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    std::fs::write(&path, flipped).unwrap();
+    assert!(shown().contains("#########  not yet\n"), "{}", shown());
+    pgkeep.run(&["validate", &archive]).expect_code(4);
+    assert!(shown().contains("#########  DAMAGED\n"), "{}", shown());
+    let listed = pgkeep.ok(&["list", "--json"]).json();
+    assert_eq!(listed["archives"][0]["verified"], false);
+    std::fs::write(&path, whole).unwrap();
+    assert!(shown().contains("#########  not yet\n"), "{}", shown());
     std::fs::write(pgkeep.dir().join("backups/junk.json.gz"), "junk").unwrap();
     let list = pgkeep.ok(&["list"]).stdout;
     let junk = list.lines().find(|line| line.starts_with("junk.json.gz")).unwrap();
