@@ -9,6 +9,7 @@ use super::restore::{SharedArgs, restore};
 use crate::failure::{Failure, FailureKind};
 use crate::listing;
 use crate::postgres::catalog::Catalog;
+use crate::restore::log::{RestoreLog, Status};
 use crate::restore::{Mode, RestoreOptions};
 use crate::selection::TableFilter;
 
@@ -91,5 +92,21 @@ async fn latest(context: &Context) -> Result<std::path::PathBuf, Failure> {
         return Err(nothing(what));
     };
     context.events.info(format!("rolling back to {}", entry.file));
+    if let Some(log) = entry.guards.as_ref().and_then(|name| read_log(context, name))
+        && log.status == Status::RolledBack
+    {
+        let what = format!(
+            "the restore that {} guards was undone by itself: this only undoes what others have written since",
+            entry.file
+        );
+        context
+            .events
+            .warn(format!("{what}. To undo an earlier restore, name its safety backup: pgkeep list-safety"));
+    }
     Ok(entry.path.clone())
+}
+
+/// None where there is no such log any more.
+fn read_log(context: &Context, name: &str) -> Option<RestoreLog> {
+    serde_json::from_slice(&std::fs::read(context.folders.summaries().join(name)).ok()?).ok()
 }

@@ -148,16 +148,19 @@ impl RestorePlan {
     /// Refuses, naming all at once, what the role may not do.
     pub fn check_permitted(&self, catalog: &Catalog) -> Result<(), Failure> {
         let role = &catalog.server.role;
+        // What is missing on what, and the statement that grants it.
         let mut missing = Vec::new();
         let mut hidden = Vec::new();
         for table in &self.tables {
             let Some(relation) = catalog.relation(table.relation) else { continue };
-            let mut lacks = relation.lacks(&["USAGE", "SELECT", "INSERT", "DELETE", "UPDATE"]);
-            if lacks.contains(&"USAGE") {
-                lacks = vec!["USAGE on its schema"];
-            }
-            if !lacks.is_empty() {
-                missing.push(format!("{} ({})", relation.shown(), lacks.join(", ")));
+            let lacks = relation.lacks(&["SELECT", "INSERT", "DELETE", "UPDATE"]);
+            if !relation.lacks(&["USAGE"]).is_empty() {
+                let schema = format!("USAGE ON SCHEMA {}", quote::ident(&relation.schema));
+                missing.push((format!("{} (USAGE on its schema)", relation.shown()), schema));
+            } else if !lacks.is_empty() {
+                let lacks = lacks.join(", ");
+                let grant = format!("{lacks} ON {}", relation.quoted());
+                missing.push((format!("{} ({lacks})", relation.shown()), grant));
             }
             hidden.extend(
                 std::iter::once(relation)
@@ -168,23 +171,36 @@ impl RestorePlan {
         }
         // Archived rows are staged in temporary tables.
         if !self.tables.is_empty() && !catalog.server.may_create_temporary {
-            missing.push(format!("database {} (TEMPORARY)", catalog.server.database));
+            let database = &catalog.server.database;
+            let grant = format!("TEMPORARY ON DATABASE {}", quote::ident(database));
+            missing.push((format!("database {database} (TEMPORARY)"), grant));
         }
         for sequence in &self.sequences {
             let target = &sequence.target;
-            if !target.may_select {
-                missing.push(format!("sequence {} (SELECT)", target.shown()));
-            } else if !target.may_update && !target.is_owner {
-                missing.push(format!("sequence {} (UPDATE)", target.shown()));
-            }
+            let lacks = match (target.may_select, target.may_update || target.is_owner) {
+                (false, _) => "SELECT",
+                (true, false) => "UPDATE",
+                (true, true) => continue,
+            };
+            let grant = format!("{lacks} ON SEQUENCE {}", target.quoted());
+            missing.push((format!("sequence {} ({lacks})", target.shown()), grant));
         }
         if !missing.is_empty() {
+            const SPELT_OUT: usize = 10;
+            let (what, mut grants): (Vec<String>, Vec<String>) = missing.into_iter().unzip();
+            grants.dedup();
+            let next = if grants.len() <= SPELT_OUT {
+                let to = quote::ident(role);
+                grants.iter().map(|grant| format!("GRANT {grant} TO {to};")).collect::<Vec<_>>().join(" ")
+            } else {
+                format!("GRANT what is missing TO {role};")
+            };
             return Err(Failure::new(
                 FailureKind::Access,
-                format!("role {role} lacks privileges on {}", missing.join(", ")),
+                format!("role {role} lacks privileges on {}", what.join(", ")),
             )
             .state("the target is untouched")
-            .next(format!("GRANT what is missing TO {role}, or connect as the owner of the tables")));
+            .next(format!("connect as the owner of the tables, or: {next}")));
         }
         hidden.sort_unstable();
         hidden.dedup();

@@ -51,6 +51,8 @@ fn a_server_that_dies_in_the_middle_of_a_backup_leaves_no_archive() {
     let cluster = Cluster::start(Options::default());
     let database = cluster.database("dies");
     database.execute(BULK);
+    // More than the buffers on the way hold, or the backup would be whole.
+    database.execute("INSERT INTO bulk SELECT id + 6000 * n, payload FROM bulk, generate_series(1, 7) n");
     let proxy = Proxy::to(cluster.port);
     let pgkeep = Pgkeep::on(&proxy.url(&database.url, cluster.port));
     proxy.stall_after(1_000_000);

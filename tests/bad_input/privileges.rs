@@ -53,6 +53,7 @@ fn a_restore_names_every_privilege_that_the_role_lacks() {
         .says("a (INSERT)")
         .says("b (DELETE, UPDATE)")
         .says("sequence s (UPDATE)")
+        .says("GRANT INSERT ON \"public\".\"a\" TO \"porter\";")
         .says("untouched");
     assert_eq!(database.digest(), before);
     no_archive(&pgkeep, "safety_backups");
@@ -70,7 +71,7 @@ fn a_restore_without_the_right_to_temporary_tables_is_refused_before_anything_is
     let (pgkeep, archive) = backed_up(&database.url);
     let pgkeep = pgkeep.env("PGKEEP_DATABASE_URL", &database.url_as("guest", "x"));
     let run = explained(pgkeep.run(&["restore", "--safe", "--file", &archive]), 5);
-    run.says("role guest").says("GRANT TEMPORARY ON DATABASE temporary TO guest").says("untouched");
+    run.says("role guest").says("GRANT TEMPORARY ON DATABASE \"temporary\" TO \"guest\";").says("untouched");
     no_archive(&pgkeep, "safety_backups");
     database.execute("GRANT TEMPORARY ON DATABASE temporary TO guest");
     pgkeep.ok(&["restore", "--safe", "--file", &archive]);

@@ -95,6 +95,23 @@ fn a_plain_backup_is_no_safety_backup() {
 }
 
 #[test]
+fn latest_says_when_there_is_no_restore_left_to_undo() {
+    let database = shop("undone_already");
+    let (pgkeep, archive) = backed_up(&database.url);
+    database.execute("UPDATE orders SET note = 'mine' WHERE id = 1");
+    pgkeep.ok(&["restore", "--safe", "--file", &archive]);
+    database.execute("UPDATE orders SET note = 'not now' WHERE id = 1; ALTER TABLE orders ADD CHECK (note <> 'note 1') NOT VALID");
+    pgkeep.run(&["restore", "--safe", "--file", &archive]).expect_code(1).says("rolled back");
+    database.execute("UPDATE orders SET note = 'later' WHERE id = 1");
+    let run = pgkeep.ok(&["rollback", "latest"]);
+    run.says("was undone by itself").says("pgkeep list-safety");
+    assert_eq!(note(&database), "not now");
+    let run = pgkeep.ok(&["rollback", "latest"]);
+    assert!(!run.stderr.contains("warning"), "{}", run.stderr);
+    assert_eq!(note(&database), "later");
+}
+
+#[test]
 fn latest_is_not_guessed_when_the_newest_safety_backup_is_broken() {
     let database = shop("broken_latest");
     let (pgkeep, archive) = backed_up(&database.url);
