@@ -175,3 +175,17 @@ fn a_truncate_or_rewrite_just_before_the_lock_cannot_make_a_table_look_empty() {
         }
     });
 }
+
+#[test]
+fn what_an_archive_does_not_carry_is_said() {
+    let database = shared(None).database("left_out");
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, picture oid)");
+    let pgkeep = Pgkeep::on(&database.url);
+    assert!(!pgkeep.ok(&["backup"]).stderr.contains("large objects"));
+    database.execute(
+        "INSERT INTO t VALUES (1, lo_from_bytea(0, 'x')); CREATE FOREIGN DATA WRAPPER w;
+         CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE far (id int) SERVER s",
+    );
+    let run = pgkeep.ok(&["backup"]);
+    run.says("warning: large objects are left out").says("warning: foreign table far is left out");
+}

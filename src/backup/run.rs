@@ -87,6 +87,9 @@ impl Backup<'_> {
         for name in &plan.foreign {
             self.events.warn(format!("foreign table {name} is left out: its rows live on another server"));
         }
+        if catalog.server.has_large_objects && options.filter.is_all() {
+            self.events.warn("large objects are left out: save them with pg_dump".to_owned());
+        }
         let header = header(catalog, plan, session, &options.filter, started_at, None);
         let more = options.jobs.min(plan.units.len()).saturating_sub(1);
         let workers = self.connector.workers(more, self.events).await;

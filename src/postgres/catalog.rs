@@ -30,6 +30,8 @@ pub struct ServerFacts {
     pub superuser: bool,
     /// Whether the role may create temporary tables.
     pub may_create_temporary: bool,
+    /// Whether the database holds large objects, which are not carried.
+    pub has_large_objects: bool,
 }
 
 /// How a relation stores rows.

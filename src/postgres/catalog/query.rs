@@ -17,7 +17,8 @@ SELECT pg_catalog.current_setting('server_version'),
        pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
        NOT pg_catalog.pg_is_in_recovery()
          AND pg_catalog.has_function_privilege('pg_catalog.pg_current_wal_lsn()', 'EXECUTE'),
-       pg_catalog.has_database_privilege(d.oid, 'TEMPORARY')
+       pg_catalog.has_database_privilege(d.oid, 'TEMPORARY'),
+       EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)
   FROM pg_catalog.pg_database d
  WHERE d.datname = pg_catalog.current_database()";
 

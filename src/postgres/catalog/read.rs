@@ -27,6 +27,7 @@ impl Catalog {
             superuser: row.get(5),
             supabase: row.get(6),
             may_create_temporary: row.get(9),
+            has_large_objects: row.get(10),
             system_identifier: None,
             lsn: None,
         };
