@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgkeep::archive::reader::Archive;
-use support::{Pgkeep, shared, try_query, wait_until};
+use support::{Cut, Pgkeep, Proxy, shared, try_query, wait_until};
 
 /// Ends the other thread's loop, also when an assertion fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
@@ -105,6 +105,23 @@ fn a_pipe_takes_the_archive_and_nothing_else() {
         pgkeep.ok(&["validate", file.to_str().unwrap()]);
         assert_eq!(Archive::open(&file).unwrap().totals().rows, 1000);
         assert!(pgkeep.files("backups").is_empty());
+    }
+}
+
+#[test]
+fn a_pipe_gets_no_end_of_an_archive_when_the_backup_fails() {
+    let cluster = shared(None);
+    let database = cluster.database("piped_in_part");
+    database.execute(TWO_TABLES);
+    let proxy = Proxy::to(cluster.port);
+    let pgkeep = Pgkeep::on(&proxy.url(&database.url, cluster.port));
+    for jobs in ["1", "2"] {
+        proxy.cut_after(20_000_000, Cut::Close);
+        let output = pgkeep.command().args(["backup", "--out", "-", "--jobs", jobs]).output().unwrap();
+        assert!(proxy.has_cut() && output.status.code() == Some(1), "{output:?}");
+        let file = pgkeep.dir().join("piped");
+        std::fs::write(&file, output.stdout).unwrap();
+        pgkeep.run(&["validate", file.to_str().unwrap()]).expect_code(4);
     }
 }
 

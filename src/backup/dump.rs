@@ -12,7 +12,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +91,8 @@ impl Dump<'_> {
         });
         self.events.emit(Event::Started { phase: self.phase, total_bytes: self.plan.total_bytes() });
         let (sender, receiver) = mpsc::channel::<SealedChunk>(2 * jobs);
-        let file = tokio::task::spawn_blocking(move || write_chunks(writer, receiver));
+        let (complete, is_complete) = oneshot::channel();
+        let file = tokio::task::spawn_blocking(move || write_chunks(writer, receiver, is_complete));
 
         let mut tasks = Vec::new();
         for worker in workers {
@@ -140,6 +141,12 @@ impl Dump<'_> {
                 result = drain(leader, &shared, &sender) => result,
             });
         }
+        if results.iter().all(Result::is_ok) && !self.cancel.is_cancelled() {
+            // A writer that has failed says so itself.
+            let _ = complete.send(());
+        } else {
+            drop(complete);
+        }
         drop(sender);
         // The file is always waited for: its error (a full disk) is why the workers' sends failed.
         let written =
@@ -148,11 +155,10 @@ impl Dump<'_> {
         if self.cancel.is_cancelled() {
             return Err(Failure::interrupted());
         }
-        // The file is finished in either case; a failed dump's is thrown away by the caller.
         let written = written?;
         match first_cause(results) {
             Some(failure) => Err(failure),
-            None => Ok(written),
+            None => written.ok_or_else(Failure::interrupted),
         }
     }
 }
@@ -169,14 +175,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Writes what comes and, when all of it has come, the archive's end. None where some is missing: whoever reads a pipe
+/// can tell by nothing else that the archive is not whole.
 fn write_chunks<W: Write>(
     mut writer: ArchiveWriter<W>,
     mut receiver: mpsc::Receiver<SealedChunk>,
-) -> Result<(W, Summary), Failure> {
+    is_complete: oneshot::Receiver<()>,
+) -> Result<Option<(W, Summary)>, Failure> {
     while let Some(chunk) = receiver.blocking_recv() {
         writer.append(chunk).map_err(writing)?;
     }
-    writer.finish().map_err(writing)
+    match is_complete.blocking_recv() {
+        Ok(()) => writer.finish().map(Some).map_err(writing),
+        Err(_) => Ok(None),
+    }
 }
 
 fn writing(error: ArchiveError) -> Failure {
