@@ -76,6 +76,33 @@ fn awkward_values_come_back_byte_for_byte_on_every_major() {
 }
 
 #[test]
+fn a_transaction_that_the_server_asks_to_start_over_is_tried_again() {
+    let database = shared(None).database("started_over");
+    database.execute(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION refuse_first() RETURNS boolean LANGUAGE plpgsql AS $$
+           BEGIN
+             IF nextval('tries') % 2 = 1 THEN
+               RAISE EXCEPTION 'not now' USING ERRCODE = 'serialization_failure';
+             END IF;
+             RETURN true;
+           END $$;
+         CREATE TABLE t (id int PRIMARY KEY);
+         INSERT INTO t VALUES (1);",
+    );
+    let pgkeep = Pgkeep::on(&database.url);
+    pgkeep.ok(&["backup", "--table", "t"]);
+    let archive = pgkeep.only_file("backups");
+    database.execute("ALTER TABLE t ADD CHECK (refuse_first()) NOT VALID");
+    for _ in 0..5 {
+        database.execute("DELETE FROM t");
+        let run = pgkeep.ok(&["restore", "--yes", "--file", archive.to_str().unwrap()]);
+        run.says("trying the whole restore again (2 of 3)");
+        assert_eq!(pgkeep.restore_log()["total_inserted"], 1);
+    }
+}
+
+#[test]
 fn restoring_what_is_already_there_writes_no_row() {
     let database = reservations("no_change");
     let pgkeep = Pgkeep::on(&database.url);

@@ -131,7 +131,11 @@ impl Prepared {
 
     /// Rolls the transaction back and says in the log and in the failure what state that leaves.
     async fn undo(&self, failure: Failure, log: &mut RestoreLog, applied: &sequences::Applied) -> Failure {
-        stop(&self.session).await;
+        // Where the server asks to start over, nothing is under way, and a request to stop it might come late: upon
+        // the next try.
+        if !failure.transient {
+            stop(&self.session).await;
+        }
         let rollback = self.session.client.batch_execute("ROLLBACK");
         let rolled_back = matches!(tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await, Ok(Ok(())));
         self.undone(failure, log, applied, rolled_back).await
@@ -169,13 +173,13 @@ impl Prepared {
             .next("see that the server is up, then run the same command again")
     }
 
+    /// Over a new connection where one can be had: the old one may be lost, or be hit by a late request to stop.
     async fn put_sequences_back(&self, applied: &sequences::Applied) -> Result<(), Failure> {
-        if !self.session.client.is_closed() {
-            return sequences::put_back(&self.session.client, &applied.unprotected).await;
+        match self.connector.connect(&Events::silent()).await {
+            Ok(session) => sequences::put_back(&session.client, &applied.unprotected).await,
+            Err(error) if self.session.client.is_closed() => Err(Failure::failed(error.to_string())),
+            Err(_) => sequences::put_back(&self.session.client, &applied.unprotected).await,
         }
-        let session =
-            self.connector.connect(&Events::silent()).await.map_err(|e| Failure::failed(e.to_string()))?;
-        sequences::put_back(&session.client, &applied.unprotected).await
     }
 
     fn not_put_back(&self, failure: Failure, log: &mut RestoreLog, state: &str) -> Failure {
