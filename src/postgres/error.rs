@@ -97,18 +97,20 @@ pub fn describe(error: &Error) -> String {
 
 /// The server's message. Those of class 22 (data exceptions) quote the value that was wrong: it is left out.
 fn message(db: &DbError) -> String {
-    if !db.code().code().starts_with("22") {
-        return db.message().to_owned();
+    if db.code().code().starts_with("22") { without_quoted(db.message()) } else { db.message().to_owned() }
+}
+
+/// A text without what stands between its first and its last quotation mark: the value may hold such marks, too. Other
+/// languages have other marks.
+fn without_quoted(text: &str) -> String {
+    const MARKS: [char; 7] = ['"', '«', '»', '“', '”', '„', '‟'];
+    match (text.find(MARKS), text.rfind(MARKS)) {
+        (Some(first), Some(last)) if first < last => {
+            let end = text[last..].chars().next().map_or(last, |mark| last + mark.len_utf8());
+            format!("{}\"…\"{}", &text[..first], &text[end..])
+        }
+        _ => text.to_owned(),
     }
-    let mut text = String::new();
-    for (index, piece) in db.message().split('"').enumerate() {
-        text.push_str(match index {
-            0 => piece,
-            odd if odd % 2 == 1 => "\"…\"",
-            _ => piece,
-        });
-    }
-    text
 }
 
 /// An I/O error without the "(os error 111)" that tells an operator nothing.
@@ -124,6 +126,31 @@ pub(crate) fn describe_io(error: &io::Error) -> String {
                 Some(end) => text[..end].to_lowercase(),
                 None => text,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_value_is_left_out_whatever_it_holds_and_whatever_the_language() {
+        for (text, shown) in [
+            (
+                "invalid input syntax for type integer: \"secret\"",
+                "invalid input syntax for type integer: \"…\"",
+            ),
+            ("malformed array literal: \"{\"secret\",\"x\"\"", "malformed array literal: \"…\""),
+            (
+                "ungültige Eingabesyntax für Typ integer: »secret«",
+                "ungültige Eingabesyntax für Typ integer: \"…\"",
+            ),
+            ("valeur « secret » invalide", "valeur \"…\" invalide"),
+            ("division by zero", "division by zero"),
+            ("one mark \" alone", "one mark \" alone"),
+        ] {
+            assert_eq!(without_quoted(text), shown);
         }
     }
 }
