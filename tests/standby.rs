@@ -4,7 +4,21 @@
 
 mod support;
 
+use pgkeep::connection::Connector;
+use pgkeep::postgres::connect::RetryPolicy;
+use pgkeep::postgres::conninfo::ConnInfo;
+use pgkeep::progress::Events;
+use pgkeep::restore::fate::{self, Transaction};
 use support::{Cluster, Options, Pgkeep, fixture};
+
+/// Asks a server about a transaction that it has not heard of.
+#[tokio::main]
+async fn what_became_of_a_commit(url: &str) -> Option<bool> {
+    let info = ConnInfo::resolve(Some(url), &|_| None, None).unwrap();
+    let connector = Connector { info, retry: RetryPolicy::once() };
+    let transaction = Transaction::keep("4000000000", &connector).await;
+    fate::ask(&connector, Some(&transaction), &Events::silent()).await
+}
 
 #[test]
 fn a_standby_is_backed_up_with_several_connections_and_a_restore_into_it_is_refused() {
@@ -32,10 +46,15 @@ fn a_standby_is_backed_up_with_several_connections_and_a_restore_into_it_is_refu
     }
     assert!(pgkeep.files("safety_backups").is_empty());
 
+    // It may lag behind: that a standby knows nothing of a transaction proves nothing.
+    assert_eq!(what_became_of_a_commit(&database.url), None);
+
     std::fs::remove_file(cluster.data_dir().join("standby.signal")).unwrap();
     cluster.restart();
     assert_eq!(database.digest(), original);
     database.execute("DELETE FROM bookings");
     pgkeep.ok(&["restore", "--safe", "--file", archive]);
     assert_eq!(database.query("SELECT count(*) FROM bookings"), rows);
+    // The server that committed it, or did not, knows.
+    assert_eq!(what_became_of_a_commit(&database.url), Some(false));
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connector;
 use crate::postgres::connect::RetryPolicy;
+use crate::postgres::conninfo::{ConnInfo, TargetSession};
 use crate::postgres::error as pg;
 use crate::postgres::quote;
 use crate::progress::Events;
@@ -54,7 +55,9 @@ pub async fn ask(connector: &Connector, transaction: Option<&Transaction>, event
     // Much hangs on the answer, and a server that broke the connection may be starting again: with more patience than
     // for the first connection.
     let attempts = connector.retry.attempts.saturating_mul(2);
-    let connector = Connector { retry: RetryPolicy { attempts, ..connector.retry }, ..connector.clone() };
+    // A standby among several hosts may lag behind, and would know nothing of what was committed.
+    let info = ConnInfo { target: TargetSession::Primary, ..connector.info.clone() };
+    let connector = Connector { info, retry: RetryPolicy { attempts, ..connector.retry } };
     for number in 0..QUESTIONS {
         let session = connector.connect(events).await.ok()?;
         let question = async {
