@@ -52,12 +52,21 @@ pub struct Failure {
     pub next: String,
     /// Whether the server asks to try the whole transaction again (serialization failure, deadlock).
     pub transient: bool,
+    /// Whether a lock was not granted in time.
+    pub lock_timeout: bool,
 }
 
 impl Failure {
     /// A failure of this class.
     pub fn new(kind: FailureKind, what: impl Into<String>) -> Failure {
-        Failure { kind, what: what.into(), state: String::new(), next: String::new(), transient: false }
+        Failure {
+            kind,
+            what: what.into(),
+            state: String::new(),
+            next: String::new(),
+            transient: false,
+            lock_timeout: false,
+        }
     }
 
     /// Wrong usage.
@@ -106,6 +115,10 @@ impl Failure {
         };
         let mut failure = Failure::new(kind, pg::describe(error));
         failure.transient = pg::is_serialization_failure(error);
+        failure.lock_timeout = pg::is_lock_timeout(error);
+        if failure.lock_timeout {
+            return failure.next("end the session that holds the lock, wait for it, or let pgkeep wait longer with --lock-timeout 5min");
+        }
         if pg::is_disk_full(error) {
             return failure.next("free disk space on the database server, then run the same command again");
         }

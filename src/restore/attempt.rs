@@ -256,7 +256,13 @@ impl Attempt<'_> {
         };
         let mut held: Option<Held> = None;
         if !written.tables.is_empty() {
-            held = Some(triggers::hold(client, catalog, &written, replica_role).await?);
+            held = match triggers::hold(client, catalog, &written, replica_role).await {
+                Err(failure) if failure.lock_timeout => {
+                    let (session, connector) = (self.session, self.connector);
+                    return Err(lock::not_alone(session, connector, self.events, catalog, &written).await);
+                }
+                held => Some(held?),
+            };
         }
         log.triggers_held_by = held.as_ref().map(|h| h.way.describe().to_owned());
         if let Some(refused) = self.apply_all(staged).await? {

@@ -8,6 +8,7 @@ use super::plan::{RestorePlan, TablePlan};
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation};
+use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
 use crate::progress::Events;
 
@@ -39,7 +40,7 @@ pub async fn take(
     let advisory = format!("SELECT pg_catalog.pg_advisory_xact_lock({RESTORE_LOCK})");
     if let Err(error) = client.batch_execute(&advisory).await {
         if pg::is_lock_timeout(&error) {
-            let holder = holders(connector, events, Wanted::Advisory).await;
+            let holder = holders(connector, events, Wanted::Advisory, None).await;
             return Err(Failure::failed(format!(
                 "another pgkeep restore is at work in this database{holder}"
             ))
@@ -70,8 +71,8 @@ pub async fn take(
         if let Err(error) = client.batch_execute(&sql).await {
             if pg::is_lock_timeout(&error) {
                 let wanted = Wanted::Table { oid: relation.oid, against: "l.mode <> 'AccessShareLock'" };
-                let holder = holders(connector, events, wanted).await;
-                return Err(locked(&relation.shown(), &holder));
+                let holder = holders(connector, events, wanted, None).await;
+                return Err(locked(&relation.shown(), &holder).state("the target is untouched"));
             }
             return Err(
                 Failure::from_server(&error).while_doing(format!("locking table {}", relation.shown()))
@@ -83,21 +84,48 @@ pub async fn take(
 
 /// Why a table could not even be read in time: one of these is held by somebody who lets nobody in.
 pub async fn unreadable(connector: &Connector, events: &Events, tables: &[TablePlan]) -> Failure {
-    for table in tables {
-        let wanted = Wanted::Table { oid: table.relation, against: "l.mode = 'AccessExclusiveLock'" };
-        let holder = holders(connector, events, wanted).await;
+    let tables: Vec<(u32, String)> = tables.iter().map(|t| (t.relation, t.shown.clone())).collect();
+    first_held(connector, events, &tables, "l.mode = 'AccessExclusiveLock'", None).await
+}
+
+/// Why one of these tables could not be had alone in time: somebody reads it.
+pub async fn not_alone(
+    session: &Session,
+    connector: &Connector,
+    events: &Events,
+    catalog: &Catalog,
+    tables: &RestorePlan,
+) -> Failure {
+    let mut oids = tables.closure(catalog);
+    oids.extend(tables.foreign_keys(catalog).iter().flat_map(|(c, f)| [c.table, f.references]));
+    let mut relations: Vec<(u32, String)> =
+        oids.iter().filter_map(|oid| catalog.relation(*oid)).map(|r| (r.oid, r.shown())).collect();
+    relations.sort_by(|(_, a), (_, b)| a.cmp(b));
+    first_held(connector, events, &relations, "true", Some(session.backend_pid)).await
+}
+
+/// The failure that names the first of the tables that somebody but `own` holds.
+async fn first_held(
+    connector: &Connector,
+    events: &Events,
+    tables: &[(u32, String)],
+    against: &'static str,
+    own: Option<i32>,
+) -> Failure {
+    for (oid, shown) in tables {
+        let holder = holders(connector, events, Wanted::Table { oid: *oid, against }, own).await;
         if !holder.is_empty() {
-            return locked(&table.shown, &holder);
+            return locked(shown, &holder);
         }
     }
-    let names: Vec<&str> = tables.iter().map(|t| t.shown.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|(_, shown)| shown.as_str()).collect();
     locked(&names.join(" or "), "")
 }
 
 fn locked(table: &str, holder: &str) -> Failure {
-    Failure::failed(format!("table {table} is locked{holder}"))
-        .state("the target is untouched")
-        .next("end that session (SELECT pg_terminate_backend(PID)), wait for it, or let pgkeep wait longer with --lock-timeout 5min")
+    Failure::failed(format!("table {table} is locked{holder}")).next(
+        "end that session (SELECT pg_terminate_backend(PID)), wait for it, or let pgkeep wait longer with --lock-timeout 5min",
+    )
 }
 
 enum Wanted {
@@ -109,8 +137,8 @@ enum Wanted {
     },
 }
 
-/// Who holds the lock, as ` by PID 17 (…)`; empty where it cannot be found out.
-async fn holders(connector: &Connector, events: &Events, wanted: Wanted) -> String {
+/// Who holds the lock beside the session with the PID `own`, as ` by PID 17 (…)`; empty where it cannot be found out.
+async fn holders(connector: &Connector, events: &Events, wanted: Wanted, own: Option<i32>) -> String {
     let condition = match wanted {
         Wanted::Advisory => format!(
             "l.locktype = 'advisory' AND ((l.classid::pg_catalog.int8 << 32) | l.objid::pg_catalog.int8) = {RESTORE_LOCK} AND l.objsubid = 1"
@@ -128,8 +156,9 @@ async fn holders(connector: &Connector, events: &Events, wanted: Wanted) -> Stri
            FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
           WHERE l.granted AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
                                              WHERE d.datname = pg_catalog.current_database())
-            AND l.pid <> pg_catalog.pg_backend_pid() AND ({condition})
-          GROUP BY 1, 2, 3, 4, 5 ORDER BY 5 DESC LIMIT 5"
+            AND l.pid <> pg_catalog.pg_backend_pid() AND l.pid <> {} AND ({condition})
+          GROUP BY 1, 2, 3, 4, 5 ORDER BY 5 DESC LIMIT 5",
+        own.unwrap_or_default()
     );
     // The failed transaction cannot ask; another connection can.
     let Ok(session) = connector.connect(events).await else { return String::new() };

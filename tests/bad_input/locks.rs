@@ -28,6 +28,26 @@ fn a_lock_that_is_not_granted_names_who_holds_it() {
 }
 
 #[test]
+fn a_reader_in_the_way_of_an_owner_s_restore_is_named() {
+    let database = shop("read_meanwhile");
+    database.execute(
+        "CREATE ROLE landlord LOGIN PASSWORD 'x'; ALTER SCHEMA public OWNER TO landlord;
+         ALTER TABLE customers OWNER TO landlord; ALTER TABLE orders OWNER TO landlord;",
+    );
+    let (pgkeep, archive) = backed_up(&database.url_as("landlord", "x"));
+    database.execute("UPDATE orders SET note = 'damaged'");
+    let before = database.digest();
+    while_held(&database.url, "SELECT FROM orders", |pid| {
+        let run = pgkeep.run(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive]);
+        explained(run, 1).says("table orders is locked").says(&format!("PID {pid}")).says("--lock-timeout");
+    });
+    assert_eq!(database.digest(), before);
+    log_says_undone(&pgkeep);
+    no_debris(&database);
+    pgkeep.ok(&["restore", "--safe", "--file", &archive]);
+}
+
+#[test]
 fn a_table_that_nobody_may_even_read_does_not_hold_a_restore_up_for_ever() {
     let database = shop("locked_out");
     let (pgkeep, archive) = backed_up(&database.url);
