@@ -4,6 +4,7 @@
 //! or TRUNCATE that committed in between cannot make a table look empty (manual, 13.6). Which tables there are is
 //! read beforehand; if that has changed by the time of the snapshot, the whole is done again.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
@@ -107,15 +108,15 @@ async fn try_to_take(
     lock(client, &relations, events).await?;
     let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
     let mut now = Catalog::read(client).await?;
-    let is_locked = |oid: u32| plan.parts.iter().any(|p| covers(&catalog, p.relation, oid));
-    now.read_sizes(client, |relation| is_locked(relation.oid)).await?;
+    let locked = covered(&catalog, &plan);
+    now.read_sizes(client, |relation| locked.contains(&relation.oid)).await?;
     let plan_now = Plan::new(&now, filter);
     let late: Vec<&Relation> = plan_now
         .units
         .iter()
         .map(|u| u.relation)
         .chain(plan_now.parts.iter().map(|p| p.relation))
-        .filter(|oid| !is_locked(*oid))
+        .filter(|oid| !locked.contains(oid))
         .filter_map(|oid| now.relation(oid))
         .collect();
     if !late.is_empty() && !last {
@@ -132,22 +133,27 @@ async fn try_to_take(
 }
 
 /// The sequences that belong to the planned tables: all of them, when nothing was left out.
-fn wanted_sequences(catalog: &Catalog, plan: &Plan, filter: &TableFilter) -> Vec<u32> {
-    let used =
-        |tables: &[u32]| tables.iter().any(|t| plan.parts.iter().any(|p| covers(catalog, p.relation, *t)));
+fn wanted_sequences(catalog: &Catalog, plan: &Plan, filter: &TableFilter) -> HashSet<u32> {
+    let covered = covered(catalog, plan);
+    let used = |tables: &[u32]| tables.iter().any(|t| covered.contains(t));
     catalog.sequences.iter().filter(|s| filter.is_all() || used(&s.used_by)).map(|s| s.oid).collect()
 }
 
-/// Whether `oid` is `part` or a partition below it.
-fn covers(catalog: &Catalog, part: u32, oid: u32) -> bool {
-    let mut at = Some(oid);
-    while let Some(current) = at {
-        if current == part {
-            return true;
+/// The planned tables with all partitions below them.
+fn covered(catalog: &Catalog, plan: &Plan) -> HashSet<u32> {
+    let mut below: HashMap<u32, Vec<u32>> = HashMap::new();
+    for relation in &catalog.relations {
+        if let Some(above) = relation.partition_of {
+            below.entry(above).or_default().push(relation.oid);
         }
-        at = catalog.relation(current).and_then(|r| r.partition_of);
     }
-    false
+    let mut covered = HashSet::new();
+    let mut next: Vec<u32> = plan.parts.iter().map(|p| p.relation).collect();
+    while let Some(oid) = next.pop() {
+        covered.insert(oid);
+        next.extend(below.remove(&oid).unwrap_or_default());
+    }
+    covered
 }
 
 /// Refuses patterns that mean nothing: a typing error must not make an empty backup.
@@ -166,10 +172,10 @@ pub fn check_filter(catalog: &Catalog, filter: &TableFilter) -> Result<(), Failu
 }
 
 /// Refuses, naming all of them at once, tables and sequences that the role cannot read whole.
-pub fn check_readable(catalog: &Catalog, plan: &Plan, sequences: &[u32]) -> Result<(), Failure> {
+pub fn check_readable(catalog: &Catalog, plan: &Plan, sequences: &HashSet<u32>) -> Result<(), Failure> {
     let mut missing = Vec::new();
     let mut hidden = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let read = plan.parts.iter().map(|p| p.relation).chain(plan.units.iter().map(|u| u.relation));
     for relation in read.filter(|oid| seen.insert(*oid)).filter_map(|oid| catalog.relation(oid)) {
         let lacks = relation.lacks(&["USAGE", "SELECT"]);

@@ -1,6 +1,7 @@
 //! The safety backup: the tables in scope as they are under the restore's own locks. Between this snapshot and the
 //! restore nobody else can have written.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ impl Safety<'_> {
         self.catalog.read_sizes(client, |relation| scope.contains(&relation.oid)).await?;
         let roots = self.plan.tables.iter().filter_map(|t| self.catalog.relation(t.relation)).collect();
         let plan = Plan::of(&self.catalog, roots);
-        let sequences: Vec<u32> = self.plan.sequences.iter().map(|s| s.target.oid).collect();
+        let sequences: HashSet<u32> = self.plan.sequences.iter().map(|s| s.target.oid).collect();
         snapshot::check_readable(&self.catalog, &plan, &sequences)?;
         self.catalog.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
         let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
