@@ -66,7 +66,11 @@ async fn latest(context: &Context) -> Result<std::path::PathBuf, Failure> {
     }
     let connector = context.connector()?;
     let session = crate::connection::lead(&connector, &context.events, &context.cancel).await?;
-    let server = Catalog::read_server(&session.client).await?;
+    let server = tokio::select! {
+        biased;
+        () = context.cancel.cancelled() => return Err(Failure::interrupted()),
+        server = Catalog::read_server(&session.client) => server?,
+    };
     // A broken one may be the latest: going on to an older one in silence would undo too much.
     if let Some(entry) = entries.iter().find(|e| e.error.is_some()) {
         return Err(Failure::new(
