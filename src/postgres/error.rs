@@ -97,7 +97,12 @@ pub fn describe(error: &Error) -> String {
 
 /// The server's message. Those of class 22 (data exceptions) quote the value that was wrong: it is left out.
 fn message(db: &DbError) -> String {
-    if db.code().code().starts_with("22") { without_quoted(db.message()) } else { db.message().to_owned() }
+    match db.code().code() {
+        // character_not_in_repertoire, untranslatable_character: what they quote is the name of an encoding.
+        "22021" | "22P05" => db.message().to_owned(),
+        code if code.starts_with("22") => without_quoted(db.message()),
+        _ => db.message().to_owned(),
+    }
 }
 
 /// A text without what stands between its first and its last quotation mark: the value may hold such marks, too. Other
