@@ -78,3 +78,25 @@ fn of_two_restores_into_one_target_the_second_says_who_is_at_work() {
     assert_eq!(database.digest(), original);
     no_debris(&database);
 }
+
+#[test]
+fn a_prepared_transaction_that_nobody_ended_is_named() {
+    let database = shop("prepared");
+    let (pgkeep, archive) = backed_up(&database.url);
+    let before = database.digest();
+    // Readers may go on beside the first, and nobody beside the second.
+    for (name, statement) in [
+        ("payment 17", "UPDATE orders SET note = 'mine' WHERE id = 1"),
+        ("payment 18", "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"),
+    ] {
+        database.execute(&format!("BEGIN; {statement}; PREPARE TRANSACTION '{name}'"));
+        let run = pgkeep.run(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive]);
+        database.execute(&format!("ROLLBACK PREPARED '{name}'"));
+        explained(run, 1)
+            .says(&format!("table orders is locked by prepared transaction '{name}' (user postgres"))
+            .says("ROLLBACK PREPARED")
+            .says("untouched");
+    }
+    assert_eq!(database.digest(), before);
+    no_debris(&database);
+}
