@@ -4,6 +4,7 @@
 //! or TRUNCATE that committed in between cannot make a table look empty (manual, 13.6). Which tables there are is
 //! read beforehand; if that has changed by the time of the snapshot, the whole is done again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
@@ -107,7 +108,8 @@ async fn try_to_take(
     lock(client, &relations, events).await?;
     let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
     let mut now = Catalog::read(client).await?;
-    let is_locked = |oid: u32| plan.parts.iter().any(|p| covers(&catalog, p.relation, oid));
+    let locked = part_relations(&plan);
+    let is_locked = |oid: u32| covers(&catalog, &locked, oid);
     now.read_sizes(client, |relation| is_locked(relation.oid)).await?;
     let plan_now = Plan::new(&now, filter);
     let late: Vec<&Relation> = plan_now
@@ -133,21 +135,18 @@ async fn try_to_take(
 
 /// The sequences that belong to the planned tables: all of them, when nothing was left out.
 fn wanted_sequences(catalog: &Catalog, plan: &Plan, filter: &TableFilter) -> Vec<u32> {
-    let used =
-        |tables: &[u32]| tables.iter().any(|t| plan.parts.iter().any(|p| covers(catalog, p.relation, *t)));
+    let parts = part_relations(plan);
+    let used = |tables: &[u32]| tables.iter().any(|t| covers(catalog, &parts, *t));
     catalog.sequences.iter().filter(|s| filter.is_all() || used(&s.used_by)).map(|s| s.oid).collect()
 }
 
-/// Whether `oid` is `part` or a partition below it.
-fn covers(catalog: &Catalog, part: u32, oid: u32) -> bool {
-    let mut at = Some(oid);
-    while let Some(current) = at {
-        if current == part {
-            return true;
-        }
-        at = catalog.relation(current).and_then(|r| r.partition_of);
-    }
-    false
+fn part_relations(plan: &Plan) -> HashSet<u32> {
+    plan.parts.iter().map(|p| p.relation).collect()
+}
+
+/// Whether `oid` is one of `parts` or a partition below one.
+fn covers(catalog: &Catalog, parts: &HashSet<u32>, oid: u32) -> bool {
+    parts.contains(&oid) || catalog.ancestors(oid).any(|above| parts.contains(&above))
 }
 
 /// Refuses patterns that mean nothing: a typing error must not make an empty backup.
@@ -169,7 +168,7 @@ pub fn check_filter(catalog: &Catalog, filter: &TableFilter) -> Result<(), Failu
 pub fn check_readable(catalog: &Catalog, plan: &Plan, sequences: &[u32]) -> Result<(), Failure> {
     let mut missing = Vec::new();
     let mut hidden = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let read = plan.parts.iter().map(|p| p.relation).chain(plan.units.iter().map(|u| u.relation));
     for relation in read.filter(|oid| seen.insert(*oid)).filter_map(|oid| catalog.relation(oid)) {
         let lacks = relation.lacks(&["USAGE", "SELECT"]);
