@@ -122,6 +122,11 @@ impl Failure {
         if pg::is_disk_full(error) {
             return failure.next("free disk space on the database server, then run the same command again");
         }
+        if pg::is_lock_table_full(error) {
+            return failure.next(
+                "raise max_locks_per_transaction on the server (it takes a restart), or do a part of the tables at a time with --table",
+            );
+        }
         if pg::is_connection_loss(error) {
             return failure
                 .next("see that the server is up and the network holds, then run the same command again");

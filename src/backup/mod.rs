@@ -52,6 +52,7 @@ pub struct BackupOptions {
 #[derive(Clone, Debug, Serialize)]
 pub struct BackupResult {
     /// Path of the archive, as reached from the current folder; none for a pipe.
+    #[serde(serialize_with = "shown")]
     pub file: Option<PathBuf>,
     /// When it began.
     pub started_at: DateTime<Utc>,
@@ -77,6 +78,11 @@ pub struct BackupResult {
     pub index_sha256: String,
     /// Foreign tables, whose rows were left out.
     pub foreign_tables: Vec<String>,
+}
+
+/// A path as it is shown: JSON has no place for names that are not UTF-8, and no backup fails for one.
+fn shown<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|p| p.display().to_string()).serialize(serializer)
 }
 
 /// The header of an archive of `plan`.

@@ -242,7 +242,8 @@ async fn lock(client: &Client, relations: &[&Relation], events: &Events) -> Resu
                 Ok(locked) => break locked?,
                 Err(_) => events.warn(
                     "waiting for a table that somebody holds ACCESS EXCLUSIVE; who it is: SELECT * FROM pg_stat_activity \
-                     WHERE pid IN (SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE application_name = 'pgkeep')",
+                     WHERE pid IN (SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE application_name = 'pgkeep'); \
+                     if that shows nobody, it is a prepared transaction: SELECT * FROM pg_prepared_xacts",
                 ),
             }
         }

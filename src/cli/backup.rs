@@ -79,7 +79,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
     if matches!(options.destination, Destination::Stdout) {
         context.events.info(describe(&result));
     } else {
-        context.result(&result, &describe(&result))?;
+        context.result(&result, &describe(&result)).map_err(|failure| unsaid(failure, &result))?;
     }
     Ok(Ending::Done)
 }
@@ -105,6 +105,16 @@ fn describe(result: &BackupResult) -> String {
         result.seconds,
         HumanBytes(rate as u64),
     )
+}
+
+/// The archive stays, though nobody could be told of it.
+fn unsaid(failure: Failure, result: &BackupResult) -> Failure {
+    let file = result.file.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    Failure {
+        state: format!("the backup is whole: {file}; only its result could not be printed"),
+        next: "nothing has to be done again; see that there is room where standard output goes".to_owned(),
+        ..failure
+    }
 }
 
 /// Keeps the result in `summaries/`. The archive is whole without it, so a failure is only said.

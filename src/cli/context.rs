@@ -101,7 +101,17 @@ impl Context {
 
     /// Finds an archive by path or bare name.
     pub fn find_archive(&self, name: &str) -> Result<PathBuf, Failure> {
-        self.folders.find_archive(name).map_err(|_| {
+        self.folders.find_archive(name).map_err(|tried| {
+            // What one may not look at is not missing.
+            let barred = tried.iter().find_map(|path| {
+                let error = path.metadata().err()?;
+                (error.kind() == std::io::ErrorKind::PermissionDenied).then_some((path, error))
+            });
+            if let Some((path, error)) = barred {
+                let failure = Failure::from_io(format!("looking for {}", path.display()), &error);
+                let next = "run it as the user who owns that folder, or let this one read it".to_owned();
+                return Failure { next, ..failure }.state("nothing was read or written");
+            }
             Failure::usage(format!(
                 "there is no archive {name:?}, neither as a path nor in {} or {}",
                 self.folders.backups().display(),
@@ -151,6 +161,7 @@ impl Context {
         for (level, text) in [("ERROR", &failure.what), ("STATE", &failure.state), ("NEXT", &failure.next)] {
             self.note(level, text);
         }
+        self.screen.clear();
         explain(&failure, self.color);
     }
 }

@@ -17,6 +17,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Cli, Command};
@@ -135,6 +136,10 @@ fn on_runtime(
                 }
             });
         }
+        // Whoever limits the size of files (`ulimit -f`) is told so by the write that fails, not by a sudden death that
+        // leaves half an archive and a log that says `running`.
+        let _file_size = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))
+            .map_err(|e| Failure::from_io("listening for signals", &e))?;
         work.await
     });
     // Threads that still read or compress have nothing left to do that anybody waits for.

@@ -10,7 +10,7 @@ use super::Ending;
 use super::args::{Command, default_jobs, duration};
 use super::backup::jobs;
 use super::context::{Context, count, printable_lines};
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::restore::log::{RestoreLog, Status};
 use crate::restore::prepare::{Prepared, prepare};
 use crate::restore::run::Outcome;
@@ -199,19 +199,33 @@ async fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<()
 fn report(context: &Context, outcome: Outcome) -> Result<Ending, Failure> {
     let Outcome { log, log_path, failure } = outcome;
     let file = log_path.map(|p| p.display().to_string());
-    if context.global.json {
-        context.json(&log)?;
-    }
+    let printed = if context.global.json {
+        context.json(&log)
+    } else if failure.is_none() {
+        super::context::print(&printable_lines(&describe(&log, file.as_deref())))
+    } else {
+        Ok(())
+    };
+    // Why a restore failed matters more than that its report could not be printed.
     if let Some(failure) = failure {
         return Err(match file {
             Some(file) => Failure { what: format!("{}\n  log:  {file}", failure.what), ..failure },
             None => failure,
         });
     }
-    if !context.global.json {
-        super::context::print(&printable_lines(&describe(&log, file.as_deref())))?;
-    }
+    printed.map_err(|failure| unsaid(failure, file.as_deref()))?;
     Ok(if log.status == Status::Partial { Ending::Partial } else { Ending::Done })
+}
+
+/// What was committed stays so, though nobody could be told of it; `file` is the log of what was committed.
+fn unsaid(failure: Failure, file: Option<&str>) -> Failure {
+    let Some(file) = file else { return failure };
+    Failure {
+        kind: FailureKind::NotPutBack,
+        state: "the restore was verified and committed; only its result could not be printed".to_owned(),
+        next: format!("the data needs nothing more; {file} has the result"),
+        ..failure
+    }
 }
 
 fn describe(log: &RestoreLog, file: Option<&str>) -> String {

@@ -138,6 +138,14 @@ impl Screen {
         }
     }
 
+    /// Takes down the bars of work that did not come to its end: what is said now is not to be drawn over.
+    pub fn clear(&self) {
+        let phases = std::mem::take(&mut self.state().phases);
+        for bar in phases.into_values().filter_map(|running| running.bar) {
+            bar.finish_and_clear();
+        }
+    }
+
     fn finish(&self, phase: Phase) {
         let Some(running) = self.state().phases.remove(&phase) else { return };
         if let Some(bar) = running.bar {

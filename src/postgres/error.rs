@@ -44,6 +44,12 @@ pub fn is_disk_full(error: &Error) -> bool {
     sqlstate(error) == Some("53100")
 }
 
+/// 53200 with this hint: the server has room for no more locks.
+pub fn is_lock_table_full(error: &Error) -> bool {
+    let hint = error.as_db_error().and_then(DbError::hint).unwrap_or_default();
+    sqlstate(error) == Some("53200") && hint.contains("max_locks_per_transaction")
+}
+
 /// 42501: a privilege is missing.
 pub fn is_insufficient_privilege(error: &Error) -> bool {
     sqlstate(error) == Some("42501")

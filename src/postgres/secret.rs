@@ -1,8 +1,13 @@
 //! Passwords: a type that cannot be printed by accident, and the places other than a URL that one may come from.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// No password has more bytes. libpq and most servers stop at far fewer.
+const LONGEST: u64 = 64 * 1024;
 
 /// A password. `Debug` and `Display` print `***`, so that it cannot reach a log, an error or an archive.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,6 +63,9 @@ pub enum SecretError {
     /// What came is not UTF-8 text.
     #[error("the password from {0} is not UTF-8 text")]
     NotText(&'static str),
+    /// What came goes on and on: a device, or another file than was meant.
+    #[error("the password from {0} is too long to be one")]
+    Long(&'static str),
     /// What came is empty.
     #[error("the password from {0} is empty")]
     Empty(&'static str),
@@ -65,8 +73,10 @@ pub enum SecretError {
 
 /// The password that a file holds: its content without one newline at the end.
 pub fn from_file(path: &Path) -> Result<Secret, SecretError> {
-    let content =
-        std::fs::read(path).map_err(|source| SecretError::File { path: path.to_owned(), source })?;
+    let mut content = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut content))
+        .map_err(|source| SecretError::File { path: path.to_owned(), source })?;
     from_bytes(content, "the password file")
 }
 
@@ -96,6 +106,9 @@ fn from_bytes(mut bytes: Vec<u8>, origin: &'static str) -> Result<Secret, Secret
     if bytes.is_empty() {
         return Err(SecretError::Empty(origin));
     }
+    if bytes.len() as u64 > LONGEST {
+        return Err(SecretError::Long(origin));
+    }
     String::from_utf8(bytes).map(Secret).map_err(|_| SecretError::NotText(origin))
 }
 
@@ -122,6 +135,7 @@ mod tests {
         assert!(matches!(from_file(&path), Err(SecretError::Empty(_))));
         let missing = from_file(&folder.path().join("none")).unwrap_err();
         assert!(missing.to_string().contains("none"));
+        assert!(matches!(from_file(Path::new("/dev/zero")), Err(SecretError::Long(_))));
     }
 
     #[test]

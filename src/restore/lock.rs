@@ -1,6 +1,7 @@
 //! The locks of a restore: one restore at a time in a database, and no writer in the tables in scope.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use tokio_postgres::Client;
 
@@ -114,18 +115,39 @@ async fn first_held(
 ) -> Failure {
     for (oid, shown) in tables {
         let holder = holders(connector, events, Wanted::Table { oid: *oid, against }, own).await;
-        if !holder.is_empty() {
+        if !holder.named.is_empty() {
             return locked(shown, &holder);
         }
     }
     let names: Vec<&str> = tables.iter().map(|(_, shown)| shown.as_str()).collect();
-    locked(&names.join(" or "), "")
+    locked(&names.join(" or "), &Holders::default())
 }
 
-fn locked(table: &str, holder: &str) -> Failure {
-    Failure::failed(format!("table {table} is locked{holder}")).next(
-        "end that session (SELECT pg_terminate_backend(PID)), wait for it, or let pgkeep wait longer with --lock-timeout 5min",
-    )
+fn locked(table: &str, holders: &Holders) -> Failure {
+    let end = match holders.prepared {
+        false => "end that session (SELECT pg_terminate_backend(PID)), wait for it,",
+        true => {
+            "end that transaction, which has no session (COMMIT PREPARED or ROLLBACK PREPARED and its name),"
+        }
+    };
+    Failure::failed(format!("table {table} is locked{holders}"))
+        .next(format!("{end} or let pgkeep wait longer with --lock-timeout 5min"))
+}
+
+/// Who holds a lock.
+#[derive(Default)]
+struct Holders {
+    /// Sessions and prepared transactions, those first that have been at it longest.
+    named: Vec<String>,
+    /// Whether one of them is a prepared transaction.
+    prepared: bool,
+}
+
+/// ` by PID 17 (…)`; nothing where it cannot be found out.
+impl fmt::Display for Holders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.named.is_empty() { Ok(()) } else { write!(f, " by {}", self.named.join(" and ")) }
+    }
 }
 
 enum Wanted {
@@ -137,8 +159,8 @@ enum Wanted {
     },
 }
 
-/// Who holds the lock beside the session with the PID `own`, as ` by PID 17 (…)`; empty where it cannot be found out.
-async fn holders(connector: &Connector, events: &Events, wanted: Wanted, own: Option<i32>) -> String {
+/// Who holds the lock beside the session with the PID `own`.
+async fn holders(connector: &Connector, events: &Events, wanted: Wanted, own: Option<i32>) -> Holders {
     let condition = match wanted {
         Wanted::Advisory => format!(
             "l.locktype = 'advisory' AND ((l.classid::pg_catalog.int8 << 32) | l.objid::pg_catalog.int8) = {RESTORE_LOCK} AND l.objsubid = 1"
@@ -149,28 +171,40 @@ async fn holders(connector: &Connector, events: &Events, wanted: Wanted, own: Op
              OR l.relation IN (SELECT t.relid FROM pg_catalog.pg_partition_tree({oid}) t))"
         ),
     };
+    // A prepared transaction holds its locks without a session; the lock on its own number tells which one it is.
     let sql = format!(
-        "SELECT a.pid, COALESCE(a.usename::pg_catalog.text, ''), COALESCE(a.application_name, ''),
-                COALESCE(a.state, ''),
-                COALESCE(EXTRACT(epoch FROM pg_catalog.now() - a.xact_start)::pg_catalog.int8, 0)
-           FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+        "SELECT a.pid, COALESCE(a.usename, x.owner)::pg_catalog.text, a.application_name, a.state, x.gid,
+                COALESCE(EXTRACT(epoch FROM pg_catalog.now() - COALESCE(a.xact_start, x.prepared))::pg_catalog.int8, 0)
+           FROM pg_catalog.pg_locks l
+           LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+           LEFT JOIN pg_catalog.pg_locks i
+                  ON l.pid IS NULL AND i.pid IS NULL AND i.locktype = 'transactionid'
+                 AND i.virtualtransaction = l.virtualtransaction
+           LEFT JOIN pg_catalog.pg_prepared_xacts x ON x.transaction = i.transactionid
           WHERE l.granted AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
                                              WHERE d.datname = pg_catalog.current_database())
-            AND l.pid <> pg_catalog.pg_backend_pid() AND l.pid <> {} AND ({condition})
-          GROUP BY 1, 2, 3, 4, 5 ORDER BY 5 DESC LIMIT 5",
+            AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() AND l.pid IS DISTINCT FROM {} AND ({condition})
+            AND (a.pid IS NOT NULL OR x.gid IS NOT NULL)
+          GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 6 DESC LIMIT 5",
         own.unwrap_or_default()
     );
     // The failed transaction cannot ask; another connection can.
-    let Ok(session) = connector.connect(events).await else { return String::new() };
-    let Ok(rows) = session.client.query_typed(&sql, &[]).await else { return String::new() };
-    let holders: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let (pid, user, application, state, age): (i32, &str, &str, &str, i64) =
-                (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
-            let application = if application.is_empty() { String::new() } else { format!(", {application}") };
-            format!("PID {pid} (user {user}{application}, {state}, transaction open for {age} s)")
-        })
-        .collect();
-    if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(" and ")) }
+    let Ok(session) = connector.connect(events).await else { return Holders::default() };
+    let Ok(rows) = session.client.query_typed(&sql, &[]).await else { return Holders::default() };
+    let named = rows.iter().map(|row| {
+        let (user, age): (Option<&str>, i64) = (row.get(1), row.get(5));
+        let user = user.unwrap_or_default();
+        match (row.get::<_, Option<i32>>(0), row.get::<_, Option<&str>>(4)) {
+            (_, Some(name)) => format!("prepared transaction '{name}' (user {user}, prepared {age} s ago)"),
+            (pid, None) => {
+                let (application, state): (Option<&str>, Option<&str>) = (row.get(2), row.get(3));
+                let application =
+                    application.filter(|a| !a.is_empty()).map(|a| format!(", {a}")).unwrap_or_default();
+                let (pid, state) = (pid.unwrap_or_default(), state.unwrap_or_default());
+                format!("PID {pid} (user {user}{application}, {state}, transaction open for {age} s)")
+            }
+        }
+    });
+    let prepared = rows.iter().any(|row| row.get::<_, Option<&str>>(4).is_some());
+    Holders { named: named.collect(), prepared }
 }

@@ -82,6 +82,71 @@ fn a_full_pipe_end_is_an_error_and_not_a_short_archive() {
     no_archive(&pgkeep, "backups");
 }
 
+/// Runs pgkeep by a shell that does `first` beforehand, and with these redirections.
+fn in_shell(pgkeep: &Pgkeep, first: &str, arguments: &[&str], redirections: &str) -> Running {
+    let plain = pgkeep.command();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{first}; exec \"$0\" \"$@\" {redirections}")])
+        .arg(plain.get_program())
+        .args(arguments)
+        .current_dir(pgkeep.dir())
+        .env_clear()
+        .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null());
+    Running::spawn(command)
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_ends_like_a_full_disk() {
+    let database = shared(None).database("file_size_limit");
+    database.execute(BULK);
+    let (pgkeep, archive) = backed_up(&database.url);
+    let before = database.digest();
+    let mine = Pgkeep::on(&database.url);
+    for arguments in [&["backup"][..], &["restore", "--safe", "--file", &archive]] {
+        let run = explained(in_shell(&mine, "ulimit -f 100", arguments, "").wait(), 1);
+        run.says("cannot write the archive").says("File too large").says("free disk space");
+    }
+    log_says_undone(&mine);
+    no_archive(&mine, "backups");
+    no_archive(&mine, "safety_backups");
+    no_debris(&database);
+    assert_eq!(database.digest(), before);
+    drop(pgkeep);
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_does_not_belie_what_was_done() {
+    let database = shop("unprinted");
+    let (pgkeep, archive) = backed_up(&database.url);
+    let whole = database.digest();
+    for json in [&[][..], &["--json"]] {
+        let onto_full_disk =
+            |arguments: &[&str]| in_shell(&pgkeep, ":", &[arguments, json].concat(), "> /dev/full").wait();
+        let run = explained(onto_full_disk(&["backup", "--compress", "zstd"]), 1);
+        run.says("standard output")
+            .says("state: the backup is whole: backups/")
+            .says("nothing has to be done again");
+        database.execute("UPDATE orders SET note = 'damaged'");
+        let run = explained(onto_full_disk(&["restore", "--safe", "--file", &archive]), 6);
+        run.says("verified and committed; only its result could not be printed").says("restore_log_");
+        assert_eq!(database.digest(), whole);
+        assert_eq!(pgkeep.restore_log()["status"], "completed");
+        // What was not done is said as ever.
+        explained(onto_full_disk(&["restore", "--dry-run", "--file", &archive]), 1)
+            .says("nothing was changed");
+        database.execute("ALTER TABLE orders ADD CHECK (note <> 'note 1') NOT VALID");
+        database.execute("DELETE FROM orders WHERE id = 1");
+        let run = explained(onto_full_disk(&["restore", "--safe", "--file", &archive]), 1);
+        run.says("violates").says("as it was");
+        database.execute("ALTER TABLE orders DROP CONSTRAINT orders_note_check");
+        database.execute("INSERT INTO orders VALUES (1, 2, 'note 1')");
+        pgkeep.ok(&["restore", "--safe", "--mode", "exact", "--file", &archive]);
+    }
+    assert_eq!(pgkeep.files("backups").len(), 3);
+}
+
 #[test]
 fn a_server_whose_disk_is_full_undoes_the_restore() {
     let cluster = Cluster::start(Options::default());
@@ -136,15 +201,25 @@ fn a_folder_that_is_read_only_for_this_user_is_named() {
     for (path, mode) in [(pgkeep.dir(), 0o755), (locked.as_path(), 0o555), (program.as_path(), 0o755)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    for arguments in [["backup", "--dir", "locked"], ["backup", "--out", "locked/shop.json.gz"]] {
+    let as_somebody = |arguments: &[&str]| {
         let mut command = Command::new(if root { "setpriv" } else { "env" });
         if root {
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         }
         command.arg(&program).args(arguments).current_dir(pgkeep.dir()).env_clear().stdin(Stdio::null());
         command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let run = explained(Running::spawn(command).wait(), 1);
+        Running::spawn(command).wait()
+    };
+    for arguments in [["backup", "--dir", "locked"], ["backup", "--out", "locked/shop.json.gz"]] {
+        let run = explained(as_somebody(&arguments), 1);
         run.says("locked").says("Permission denied").says("--out");
+    }
+    // What one may not look at is not called missing.
+    let closed = pgkeep.dir().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    for arguments in [&["show", "closed/a"][..], &["restore", "--safe", "--dir", "closed", "--file", "a"]] {
+        explained(as_somebody(arguments), 1).says("looking for").says("closed/").says("Permission denied");
     }
     assert!(std::fs::read_dir(&locked).unwrap().next().is_none());
     no_temporary_file(&locked);

@@ -1,6 +1,6 @@
 //! Others hold what a restore needs.
 
-use crate::support::{Proxy, shared, wait_until, while_held};
+use crate::support::{Cluster, Options, Pgkeep, Proxy, shared, wait_until, while_held};
 use crate::{BULK, backed_up, explained, log_says_undone, no_archive, no_debris, shop};
 
 #[test]
@@ -84,7 +84,7 @@ fn of_two_restores_into_one_target_the_second_says_who_is_at_work() {
     let original = database.digest();
     database.execute("DELETE FROM bulk WHERE id % 2 = 0");
     let proxy = Proxy::to(database.cluster.port);
-    let first = crate::support::Pgkeep::on(&proxy.url(&database.url, database.cluster.port));
+    let first = Pgkeep::on(&proxy.url(&database.url, database.cluster.port));
     proxy.stall_after(4_000_000);
     let running = first.spawn(&["restore", "--safe", "--file", &archive]);
     wait_until("the first restore is at work", 60, || proxy.forwarded() >= 4_000_000);
@@ -97,4 +97,46 @@ fn of_two_restores_into_one_target_the_second_says_who_is_at_work() {
     running.wait().expect_code(0);
     assert_eq!(database.digest(), original);
     no_debris(&database);
+}
+
+#[test]
+fn a_prepared_transaction_that_nobody_ended_is_named() {
+    let database = shop("prepared");
+    let (pgkeep, archive) = backed_up(&database.url);
+    let before = database.digest();
+    // Readers may go on beside the first, and nobody beside the second.
+    for (name, statement) in [
+        ("payment 17", "UPDATE orders SET note = 'mine' WHERE id = 1"),
+        ("payment 18", "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"),
+    ] {
+        database.execute(&format!("BEGIN; {statement}; PREPARE TRANSACTION '{name}'"));
+        let run = pgkeep.run(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive]);
+        database.execute(&format!("ROLLBACK PREPARED '{name}'"));
+        explained(run, 1)
+            .says(&format!("table orders is locked by prepared transaction '{name}' (user postgres"))
+            .says("ROLLBACK PREPARED")
+            .says("untouched");
+    }
+    assert_eq!(database.digest(), before);
+    no_debris(&database);
+}
+
+#[test]
+fn more_tables_than_the_server_has_locks_for_is_said() {
+    let config = ["max_connections = 10", "max_locks_per_transaction = 10", "max_prepared_transactions = 0"];
+    let config = config.map(str::to_owned).to_vec();
+    let cluster = Cluster::start(Options { config, ..Options::default() });
+    let database = cluster.database("many");
+    // The server keeps a reserve, and creates fewer of them in one transaction.
+    for hundred in 0..8 {
+        database.execute(&format!(
+            "DO $$ BEGIN FOR i IN 1..100 LOOP EXECUTE format('CREATE TABLE t_{hundred}_%s (id int)', i); END LOOP; END $$"
+        ));
+    }
+    let pgkeep = Pgkeep::on(&database.url);
+    explained(pgkeep.run(&["backup"]), 1)
+        .says("out of shared memory")
+        .says("raise max_locks_per_transaction");
+    no_archive(&pgkeep, "backups");
+    pgkeep.ok(&["backup", "--table", "t_1_*"]);
 }

@@ -35,9 +35,11 @@ fn on_terminal(pgkeep: &Pgkeep, arguments: &str, answer: &str) -> Run {
     }
     drop(keyboard);
     let code = child.wait().unwrap().code();
-    // A terminal has but one stream, and ends lines its own way; the echo of what was typed stands before an answer.
+    // A terminal has but one stream, and ends lines its own way; the echo of what was typed stands before an answer, and
+    // a bar before what is written when it has been wiped away.
     let shown = String::from_utf8_lossy(&shown)
         .replace('\r', "")
+        .replace("\u{1b}[2K", "\n")
         .replace("Type yes to go on: ", "Type yes to go on\n");
     Run { code, stdout: String::new(), stderr: shown }
 }
@@ -92,6 +94,20 @@ fn at_a_terminal_only_a_plain_yes_lets_it_go_on() {
     let run = on_terminal(&pgkeep, &format!("restore --file {archive}"), "yes\n").expect_code(0);
     run.says("Type yes to go on").says("restored and verified");
     assert_ne!(database.digest(), before);
+}
+
+#[test]
+fn at_a_terminal_no_progress_is_drawn_over_a_failure() {
+    let database = shop("terminal_failure");
+    let (pgkeep, archive) = backed_up(&database.url);
+    let pgkeep = pgkeep.env("TERM", "xterm");
+    database.execute("ALTER TABLE orders ADD CHECK (note <> 'note 1') NOT VALID; DELETE FROM orders");
+    let run = explained(on_terminal(&pgkeep, &format!("restore --safe --file {archive}"), ""), 1);
+    run.says("violates");
+    let (drawn, said) = run.stderr.split_once("error: ").unwrap();
+    assert!(drawn.contains("safety backup ["), "there was progress: {drawn:?}");
+    // No escape sequence moves up, or takes a line away again.
+    assert!(!said.contains('\u{1b}'), "{said:?}");
 }
 
 #[test]

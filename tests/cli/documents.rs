@@ -258,7 +258,8 @@ fn sources() -> String {
 }
 
 /// Words of the server and of the operating system.
-const FOREIGN_WORDS: [&str; 6] = [
+const FOREIGN_WORDS: [&str; 7] = [
+    "out of shared memory",
     "terminating connection due to administrator command",
     "canceling statement due to",
     "cannot set transaction read-write mode",

@@ -182,3 +182,16 @@ fn there_is_a_manual_page_for_every_command() {
         assert!(page.contains(code), "{code}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_whose_name_is_not_utf8_is_as_good_as_another() {
+    use std::os::unix::ffi::OsStrExt;
+    let database = library("cli_not_utf8");
+    let pgkeep = Pgkeep::on(&database.url);
+    let mut command = pgkeep.command();
+    command.args(["backup", "--json", "--dir"]).arg(std::ffi::OsStr::from_bytes(b"f\xfclder"));
+    let backup = one_object(crate::support::Running::spawn(command).wait());
+    let file = backup["file"].as_str().unwrap();
+    assert!(file.starts_with("f\u{fffd}lder/backups/"), "{file}");
+}

@@ -31,6 +31,7 @@ full_page_writes = off
 shared_buffers = 32MB
 dynamic_shared_memory_type = mmap
 max_connections = 60
+max_prepared_transactions = 5
 listen_addresses = '127.0.0.1'
 log_line_prefix = '%m [%p] %u@%d '
 ";
