@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgkeep::archive::reader::Archive;
-use support::{Cut, Pgkeep, Proxy, shared, try_query, wait_until};
+use support::{Cluster, Cut, Options, Pgkeep, Proxy, shared, try_query, wait_until};
 
 /// Ends the other thread's loop, also when an assertion fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
@@ -205,4 +205,37 @@ fn what_an_archive_does_not_carry_is_said() {
     );
     let run = pgkeep.ok(&["backup"]);
     run.says("warning: large objects are left out").says("warning: foreign table far is left out");
+}
+
+#[test]
+fn a_backup_of_no_table_is_noticed() {
+    let database = shared(None).database("no_table");
+    let pgkeep = Pgkeep::on(&database.url);
+    pgkeep.ok(&["backup"]).says("warning: there is no table in database no_table");
+    database.execute("CREATE TABLE t (id int)");
+    let run = pgkeep.run(&["backup", "--out", "none.json.gz", "--exclude", "*"]).expect_code(2);
+    run.says("no table").says("--exclude");
+    assert!(!pgkeep.dir().join("none.json.gz").exists());
+}
+
+#[test]
+fn a_table_s_locks_are_given_back_when_it_has_been_read() {
+    let cluster = Cluster::start(Options {
+        config: vec!["max_locks_per_transaction = 10".to_owned(), "max_connections = 20".to_owned()],
+        ..Options::default()
+    });
+    let database = cluster.database("locks");
+    // 300 tables have room in the server's lock table, 1,200 indexes beside them have not.
+    database.execute(
+        "DO $$ BEGIN FOR i IN 1..300 LOOP
+           EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, a int UNIQUE, b int UNIQUE, c int UNIQUE)', i);
+           EXECUTE format('INSERT INTO t%s VALUES (1, 1, 1, 1)', i);
+           COMMIT;
+         END LOOP; END $$",
+    );
+    for jobs in ["1", "3"] {
+        let pgkeep = Pgkeep::on(&database.url);
+        let run = pgkeep.ok(&["backup", "--jobs", jobs, "--json"]);
+        assert_eq!(run.json()["rows"], 300);
+    }
 }

@@ -7,7 +7,7 @@
 //! Memory: a worker holds one chunk that fills and one that is being compressed; the queue to the file holds two
 //! sealed chunks a worker.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,13 +102,13 @@ impl Dump<'_> {
                 quote::literal(self.snapshot),
                 settings::statements(self.catalog.server.version_num)
             );
-            let locks: std::collections::HashMap<u32, String> =
+            let names: HashMap<u32, String> =
                 self.catalog.relations.iter().map(|r| (r.oid, format!("ONLY {}", r.quoted()))).collect();
             tasks.push(tokio::spawn(async move {
                 let result = tokio::select! {
                     biased;
                     () = shared.cancel.cancelled() => Err(Failure::interrupted()),
-                    result = work_as_worker(&worker.client, &shared, &sender, &setup, &locks) => result,
+                    result = work_as_worker(&worker.client, &shared, &sender, &setup, &names) => result,
                 };
                 if result.is_err() {
                     shared.cancel.cancel();
@@ -195,13 +195,22 @@ fn writing(error: ArchiveError) -> Failure {
     Failure::from_archive(&error)
 }
 
+/// Reading a table locks its indexes, too, until the transaction ends or goes back behind the lock. With thousands of
+/// tables the server has no room for so many locks, so each unit gives its own back.
+const MARK: &str = "SAVEPOINT pgkeep_unit";
+const GIVE_BACK: &str = "ROLLBACK TO SAVEPOINT pgkeep_unit;";
+
 /// Takes units until none is left.
 async fn drain(client: &Client, shared: &Shared, sender: &mpsc::Sender<SealedChunk>) -> Result<(), Failure> {
+    client.batch_execute(MARK).await?;
     let mut encoder = None;
     loop {
-        let Some(unit) = lock(&shared.units).pop_front() else { return Ok(()) };
+        let Some(unit) = lock(&shared.units).pop_front() else { break };
         copy_unit(client, shared, &unit, &mut encoder, sender).await?;
+        client.batch_execute(GIVE_BACK).await?;
     }
+    client.batch_execute("RELEASE SAVEPOINT pgkeep_unit").await?;
+    Ok(())
 }
 
 async fn work_as_worker(
@@ -209,31 +218,19 @@ async fn work_as_worker(
     shared: &Shared,
     sender: &mpsc::Sender<SealedChunk>,
     setup: &str,
-    locks: &std::collections::HashMap<u32, String>,
+    names: &HashMap<u32, String>,
 ) -> Result<(), Failure> {
-    client.batch_execute(setup).await?;
+    client.batch_execute(&format!("{setup} {MARK}")).await?;
     let mut encoder = None;
-    let mut locked = HashSet::new();
     loop {
         let Some(unit) = lock(&shared.units).pop_front() else { return Ok(()) };
-        if !locked.contains(&unit.relation) {
-            let name = locks.get(&unit.relation).map(String::as_str).unwrap_or_default();
-            let sql = format!(
-                "SAVEPOINT pgkeep_lock; LOCK TABLE {name} IN ACCESS SHARE MODE NOWAIT; RELEASE pgkeep_lock"
-            );
-            match client.batch_execute(&sql).await {
-                Ok(()) => {
-                    locked.insert(unit.relation);
-                }
-                Err(error) if pg::is_lock_timeout(&error) => {
-                    client.batch_execute("ROLLBACK TO pgkeep_lock; RELEASE pgkeep_lock").await?;
-                    lock(&shared.for_leader).push(unit);
-                    continue;
-                }
-                Err(error) => return Err(Failure::from_server(&error).while_doing(format!("locking {name}"))),
-            }
+        let name = names.get(&unit.relation).map(String::as_str).unwrap_or_default();
+        let sql = format!("{GIVE_BACK} LOCK TABLE {name} IN ACCESS SHARE MODE NOWAIT");
+        match client.batch_execute(&sql).await {
+            Ok(()) => copy_unit(client, shared, &unit, &mut encoder, sender).await?,
+            Err(error) if pg::is_lock_timeout(&error) => lock(&shared.for_leader).push(unit),
+            Err(error) => return Err(Failure::from_server(&error).while_doing(format!("locking {name}"))),
         }
-        copy_unit(client, shared, &unit, &mut encoder, sender).await?;
     }
 }
 
