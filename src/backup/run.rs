@@ -84,6 +84,14 @@ impl Backup<'_> {
             snapshot::take(&session.client, session.server_version_num, &options.filter, self.events).await?;
         let started_at = Utc::now();
         let Snapshot { catalog, plan, id } = &taken;
+        if plan.parts.is_empty() && !options.filter.is_all() {
+            return Err(Failure::usage("the patterns leave no table to back up")
+                .state("nothing was written")
+                .next("see which tables there are with psql -c '\\dt *.*', and mend --table and --exclude"));
+        }
+        if plan.parts.is_empty() {
+            self.events.warn(format!("there is no table in database {}", catalog.server.database));
+        }
         for name in &plan.foreign {
             self.events.warn(format!("foreign table {name} is left out: its rows live on another server"));
         }

@@ -23,7 +23,8 @@ pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>> {
     let path = named.unwrap_or(Path::new("pgkeep.toml")).to_path_buf();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
+        // A link that leads nowhere is a file that is missing, not one that was never there.
+        Err(_) if named.is_none() && path.symlink_metadata().is_err() => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("configuration file {}", path.display())),
     };
     match text.parse::<Table>() {

@@ -125,3 +125,10 @@ fn critical_tables_must_be_there_and_not_empty() {
     pgkeep.ok(&["restore", "--safe", "--file", &archive, "--critical", "books"]);
     assert_eq!(database.digest(), before);
 }
+
+#[test]
+fn a_configuration_file_that_is_a_link_to_nothing_is_not_passed_over() {
+    let pgkeep = Pgkeep::new();
+    std::os::unix::fs::symlink("/nowhere/pgkeep.toml", pgkeep.dir().join("pgkeep.toml")).unwrap();
+    pgkeep.run(&["list"]).expect_code(2).says("configuration file pgkeep.toml").says("No such file");
+}
