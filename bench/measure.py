@@ -174,7 +174,7 @@ class Bench:
         version = subprocess.run([arguments.pgkeep, "--version"], capture_output=True, text=True).stdout.strip()
         return [
             f"{version or 'pgkeep'}; Postgres {self.query(arguments.large, 'SHOW server_version')}, same machine",
-            f"{processor()}, {os.cpu_count()} cores, {memory()}; {platform.system()} {platform.release().split("-")[0]}",
+            f"{processor()}, {os.cpu_count()} cores, {memory()}; {platform.system()} {platform.release().split('-')[0]}",
             f"scale {arguments.scale}: {round(int(rows), -3):,} rows in 8 tables, {text_bytes} in the server; "
             f"medians of {arguments.runs} runs",
         ]

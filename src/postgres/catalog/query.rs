@@ -84,19 +84,36 @@ SELECT a.attrelid, a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid
 ///
 /// A temporal key (18, WITHOUT OVERLAPS) is a GiST index, whose strategy 3 may mean "overlaps": the type's own
 /// equality stands in. From 18 on a column may be marked NOT NULL while its old rows are unchecked (NOT VALID).
+///
+/// Materialized, because the planner takes the equality operators for one row, of which there are a hundred, and then
+/// walks all indexes anew for each.
 pub const KEYS: &str = r"
-SELECT x.indrelid, x.indexrelid, x.indisprimary, a.attname::pg_catalog.text,
+WITH k AS MATERIALIZED (
+  SELECT x.indrelid, x.indexrelid, x.indisprimary, x.indnkeyatts, u.attnum, u.opclass, u.collation_oid, u.place
+    FROM pg_catalog.pg_index x
+    JOIN pg_catalog.pg_class c ON c.oid = x.indrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(x.indkey::pg_catalog.int2[]),
+                                 pg_catalog.unnest(x.indclass::pg_catalog.oid[]),
+                                 pg_catalog.unnest(x.indcollation::pg_catalog.oid[]))
+         WITH ORDINALITY AS u (attnum, opclass, collation_oid, place)
+   WHERE x.indisunique AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL
+     AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+     AND u.place <= x.indnkeyatts
+     AND NOT EXISTS (
+          SELECT 1 FROM pg_catalog.unnest(x.indkey::pg_catalog.int2[]) WITH ORDINALITY AS o (attnum, place)
+            JOIN pg_catalog.pg_attribute oa ON oa.attrelid = x.indrelid AND oa.attnum = o.attnum
+           WHERE o.place <= x.indnkeyatts
+             AND (NOT oa.attnotnull
+                  OR EXISTS (SELECT 1 FROM pg_catalog.pg_constraint nn
+                              WHERE nn.conrelid = x.indrelid AND nn.contype = 'n' AND NOT nn.convalidated
+                                AND o.attnum = ANY (nn.conkey)))))
+SELECT k.indrelid, k.indexrelid, k.indisprimary, a.attname::pg_catalog.text,
        opn.nspname::pg_catalog.text, op.oprname::pg_catalog.text,
        con.nspname::pg_catalog.text, co.collname::pg_catalog.text, op.oprcanmerge OR op.oprcanhash,
-       x.indnkeyatts::pg_catalog.int4
-  FROM pg_catalog.pg_index x
-  JOIN pg_catalog.pg_class c ON c.oid = x.indrelid
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(x.indkey::pg_catalog.int2[]),
-                               pg_catalog.unnest(x.indclass::pg_catalog.oid[]),
-                               pg_catalog.unnest(x.indcollation::pg_catalog.oid[]))
-       WITH ORDINALITY AS k (attnum, opclass, collation_oid, place)
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
+       k.indnkeyatts::pg_catalog.int4
+  FROM k
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.indrelid AND a.attnum = k.attnum
   JOIN pg_catalog.pg_opclass ic ON ic.oid = k.opclass
   JOIN pg_catalog.pg_am am ON am.amname = 'btree'
   JOIN pg_catalog.pg_opclass oc ON oc.opcmethod = am.oid
@@ -107,18 +124,7 @@ SELECT x.indrelid, x.indexrelid, x.indisprimary, a.attname::pg_catalog.text,
   JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace
   LEFT JOIN pg_catalog.pg_collation co ON co.oid = k.collation_oid AND co.oid <> a.attcollation
   LEFT JOIN pg_catalog.pg_namespace con ON con.oid = co.collnamespace
- WHERE x.indisunique AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL
-   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-   AND k.place <= x.indnkeyatts
-   AND NOT EXISTS (
-        SELECT 1 FROM pg_catalog.unnest(x.indkey::pg_catalog.int2[]) WITH ORDINALITY AS o (attnum, place)
-          JOIN pg_catalog.pg_attribute oa ON oa.attrelid = x.indrelid AND oa.attnum = o.attnum
-         WHERE o.place <= x.indnkeyatts
-           AND (NOT oa.attnotnull
-                OR EXISTS (SELECT 1 FROM pg_catalog.pg_constraint nn
-                            WHERE nn.conrelid = x.indrelid AND nn.contype = 'n' AND NOT nn.convalidated
-                              AND o.attnum = ANY (nn.conkey))))
- ORDER BY x.indrelid, x.indexrelid, k.place";
+ ORDER BY k.indrelid, k.indexrelid, k.place";
 
 /// Constraints. The arrays are the columns of a foreign key, the columns that it refers to, the schemas and symbols
 /// of the operators that compare referred = referring, and the collations of the columns referred to.
