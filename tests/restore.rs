@@ -311,6 +311,11 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     let log = pgkeep.ok(&["restore", "--dry-run", "--json", "--file", archive.to_str().unwrap()]).json();
     let users: u64 = database.value("SELECT count(*) FROM users").parse().unwrap();
     assert_eq!(table(&log, "users"), [0, users, 0, 0]);
+    assert_eq!(
+        (&log["status"], &log["verified"]),
+        (&"completed".into(), &false.into()),
+        "nothing was proven"
+    );
     assert_eq!(database.digest(), damaged);
     assert!(
         pgkeep.files("safety_backups").is_empty()
