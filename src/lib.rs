@@ -14,4 +14,5 @@ pub mod postgres;
 pub mod progress;
 pub mod restore;
 pub mod row;
+pub mod schema;
 pub mod selection;

@@ -5,6 +5,7 @@ pub mod connect;
 pub mod connect_error;
 pub mod conninfo;
 pub mod copy;
+pub mod ddl;
 pub mod dsn;
 pub mod error;
 mod interpret;
