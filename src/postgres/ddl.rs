@@ -7,3 +7,13 @@
 //! own functions (`pg_get_viewdef` and the like) name everything by its schema.
 
 pub mod draft;
+
+pub mod collations;
+pub mod domains;
+pub mod functions;
+pub mod operators;
+pub mod rows;
+pub mod schemaless;
+pub mod schemas;
+pub mod text_search;
+pub mod types;
