@@ -6,4 +6,7 @@
 //! Everything is read under the caller's transaction with an empty search path (see `settings`), so that the server's
 //! own functions (`pg_get_viewdef` and the like) name everything by its schema.
 
+pub mod acl;
+pub mod comments;
 pub mod draft;
+pub mod privileges;
