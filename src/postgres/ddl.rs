@@ -9,4 +9,8 @@
 pub mod acl;
 pub mod comments;
 pub mod draft;
+pub mod materialized;
+pub mod policies;
 pub mod privileges;
+pub mod triggers;
+pub mod views;
