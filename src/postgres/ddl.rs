@@ -7,13 +7,27 @@
 //! Everything is read under the caller's transaction with an empty search path (see `settings`), so that the server's
 //! own functions (`pg_get_viewdef` and the like) name everything by its schema.
 
+mod acl;
 mod attach;
 mod circles;
+mod collations;
 mod comments;
 mod database;
+mod domains;
 pub mod draft;
+mod functions;
+mod materialized;
+mod operators;
 mod order;
+mod policies;
 mod privileges;
+mod rows;
+mod schemaless;
+mod schemas;
+mod text_search;
+mod triggers;
+mod types;
+mod views;
 
 use std::collections::HashMap;
 
@@ -40,15 +54,17 @@ SELECT d.classid, d.objid, d.refobjid FROM pg_catalog.pg_depend d WHERE d.deptyp
 /// The schema of the database that `client` is connected to, under its transaction.
 pub async fn read(client: &Client, version: u32) -> Result<Schema, Error> {
     let reader = Reader { client, version };
-    let (edges, members, mut drafts, comments, privileges, database) = tokio::try_join!(
+    let (edges, members, mut drafts, dependents, comments, privileges, database) = tokio::try_join!(
         edges(reader),
         members(reader),
         drafts(reader),
+        schemas::dependents(reader),
         comments::read(reader),
         privileges::read(reader),
         database::read(reader),
     )?;
     let alias = attach::leave_to_extensions(&mut drafts, members);
+    schemas::mark(&mut drafts, dependents);
     attach::comments(&mut drafts, comments);
     attach::privileges(&mut drafts, privileges);
     let objects = order::order(drafts, &edges, &alias);
@@ -71,7 +87,23 @@ async fn members(reader: Reader<'_>) -> Result<HashMap<Address, Address>, Error>
     Ok(rows.iter().map(|r| (at(r.get(0), r.get(1)), at(class::EXTENSION, r.get(2)))).collect())
 }
 
+/// What all readers give, in no particular order.
 async fn drafts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    let _ = reader;
-    Ok(Vec::new())
+    let all = tokio::try_join!(
+        schemas::read(reader),
+        schemaless::read(reader),
+        collations::read(reader),
+        types::read(reader),
+        domains::read(reader),
+        functions::read(reader),
+        operators::read(reader),
+        text_search::read(reader),
+        privileges::defaults(reader),
+        views::read(reader),
+        materialized::read(reader),
+        policies::read(reader),
+        triggers::read(reader),
+    )?;
+    let (a, b, c, d, e, f, g, h, i, j, k, l, m) = all;
+    Ok([a, b, c, d, e, f, g, h, i, j, k, l, m].into_iter().flatten().collect())
 }
