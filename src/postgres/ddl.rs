@@ -8,9 +8,15 @@
 
 pub mod acl;
 pub mod comments;
+pub mod configuration;
+pub mod database;
 pub mod draft;
+pub mod foreign;
+pub mod large_objects;
 pub mod materialized;
 pub mod policies;
 pub mod privileges;
+pub mod replication;
+pub mod roles;
 pub mod triggers;
 pub mod views;
