@@ -1,6 +1,7 @@
 //! Settings of roles and databases as SQL: `SET name TO value`.
 
 use crate::postgres::quote;
+use crate::schema::script::ident;
 
 /// Settings whose value is a list of names, stored as one text with each name quoted where it must be: the server's
 /// `GUC_LIST_QUOTE`. Quoted as a whole, such a text would be one odd name.
@@ -23,7 +24,7 @@ pub fn set(entry: &str) -> Option<String> {
         }
         false => quote::literal(value),
     };
-    Some(format!("SET {} TO {value}", quote::ident(name)))
+    Some(format!("SET {} TO {value}", ident(name)))
 }
 
 /// The names in a list, without their quotes.
@@ -59,10 +60,10 @@ mod tests {
         let sql = |entry| set(entry).unwrap_or_default();
         assert_eq!(
             sql("search_path=\"$user\", public,\"a \"\", b\""),
-            "SET \"search_path\" TO '$user', 'public', 'a \", b'"
+            "SET search_path TO '$user', 'public', 'a \", b'"
         );
-        assert_eq!(sql("search_path=\"\""), "SET \"search_path\" TO ''");
-        assert_eq!(sql("search_path="), "SET \"search_path\" TO ''");
+        assert_eq!(sql("search_path=\"\""), "SET search_path TO ''");
+        assert_eq!(sql("search_path="), "SET search_path TO ''");
         assert_eq!(sql("DateStyle=ISO, DMY"), "SET \"DateStyle\" TO 'ISO, DMY'");
         assert_eq!(sql("my.app=a=b"), "SET \"my.app\" TO 'a=b'");
         assert_eq!(set("nonsense"), None);

@@ -9,6 +9,7 @@ use super::configuration;
 use super::draft::Reader;
 use crate::postgres::quote;
 use crate::schema::Role;
+use crate::schema::script::ident;
 
 /// Roles. Only who may read `pg_authid` gets passwords, and only from there.
 fn roles(passwords: bool) -> String {
@@ -88,13 +89,13 @@ pub async fn read(reader: Reader<'_>, passwords: bool) -> Result<Vec<Role>, Erro
         roles.iter().enumerate().map(|(i, role)| (role.name.clone(), i)).collect();
     for row in &settings {
         if let (Some(&i), Some(set)) = (position.get(row.get::<_, &str>(0)), configuration::set(row.get(1))) {
-            let sql = format!("ALTER ROLE {} {set}", quote::ident(&roles[i].name));
+            let sql = format!("ALTER ROLE {} {set}", ident(&roles[i].name));
             roles[i].create.push(sql);
         }
     }
     for row in &labels {
         if let Some(&i) = position.get(row.get::<_, &str>(0)) {
-            let (name, provider) = (quote::ident(&roles[i].name), row.get::<_, &str>(1));
+            let (name, provider) = (ident(&roles[i].name), row.get::<_, &str>(1));
             let label = quote::literal(row.get(2));
             roles[i].create.push(format!("SECURITY LABEL FOR {provider} ON ROLE {name} IS {label}"));
         }
@@ -169,11 +170,11 @@ fn place(mut waiting: Vec<Membership>, position: &HashMap<String, usize>, roles:
 
 impl Membership {
     fn sql(&self) -> String {
-        let by = self.grantor.as_ref().map(|g| format!(" GRANTED BY {}", quote::ident(g)));
+        let by = self.grantor.as_ref().map(|g| format!(" GRANTED BY {}", ident(g)));
         format!(
             "GRANT {} TO {}{}{}",
-            quote::ident(&self.of),
-            quote::ident(&self.member),
+            ident(&self.of),
+            ident(&self.member),
             self.options,
             by.unwrap_or_default()
         )
