@@ -12,15 +12,20 @@ mod attach;
 mod circles;
 mod collations;
 mod comments;
+mod configuration;
 mod database;
 mod domains;
 pub mod draft;
+mod foreign;
 mod functions;
+mod large_objects;
 mod materialized;
 mod operators;
 mod order;
 mod policies;
 mod privileges;
+mod replication;
+mod roles;
 mod rows;
 mod schemaless;
 mod schemas;
@@ -31,6 +36,8 @@ mod views;
 
 use std::collections::HashMap;
 
+use futures_util::FutureExt;
+use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Error};
 
 use crate::schema::{Role, Schema};
@@ -73,7 +80,7 @@ pub async fn read(client: &Client, version: u32) -> Result<Schema, Error> {
 
 /// The roles of the cluster; with what the server keeps of their passwords, where that is asked for and permitted.
 pub async fn roles(client: &Client, version: u32, passwords: bool) -> Result<Vec<Role>, Error> {
-    database::roles(Reader { client, version }, passwords).await
+    roles::read(Reader { client, version }, passwords).await
 }
 
 async fn edges(reader: Reader<'_>) -> Result<Vec<Edge>, Error> {
@@ -87,23 +94,27 @@ async fn members(reader: Reader<'_>) -> Result<HashMap<Address, Address>, Error>
     Ok(rows.iter().map(|r| (at(r.get(0), r.get(1)), at(class::EXTENSION, r.get(2)))).collect())
 }
 
-/// What all readers give, in no particular order.
+/// What all readers give, in no particular order. Their queries go over the connection one behind the other, none
+/// waiting for another's answer.
 async fn drafts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    let all = tokio::try_join!(
-        schemas::read(reader),
-        schemaless::read(reader),
-        collations::read(reader),
-        types::read(reader),
-        domains::read(reader),
-        functions::read(reader),
-        operators::read(reader),
-        text_search::read(reader),
-        privileges::defaults(reader),
-        views::read(reader),
-        materialized::read(reader),
-        policies::read(reader),
-        triggers::read(reader),
-    )?;
-    let (a, b, c, d, e, f, g, h, i, j, k, l, m) = all;
-    Ok([a, b, c, d, e, f, g, h, i, j, k, l, m].into_iter().flatten().collect())
+    let all = try_join_all([
+        schemas::read(reader).boxed(),
+        schemaless::read(reader).boxed(),
+        collations::read(reader).boxed(),
+        types::read(reader).boxed(),
+        domains::read(reader).boxed(),
+        functions::read(reader).boxed(),
+        operators::read(reader).boxed(),
+        text_search::read(reader).boxed(),
+        views::read(reader).boxed(),
+        materialized::read(reader).boxed(),
+        policies::read(reader).boxed(),
+        triggers::read(reader).boxed(),
+        foreign::read(reader).boxed(),
+        replication::read(reader).boxed(),
+        large_objects::read(reader).boxed(),
+        privileges::defaults(reader).boxed(),
+    ])
+    .await?;
+    Ok(all.into_iter().flatten().collect())
 }

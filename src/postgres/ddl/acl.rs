@@ -4,8 +4,8 @@
 //! is its grant option and no grantee means PUBLIC (manual, 5.8). The order of items is the order in which they were
 //! granted, and is kept: who gave a privilege must have had it before.
 
-use crate::postgres::quote;
 use crate::schema::Grant;
+use crate::schema::script::ident;
 
 /// What privileges are on, and how a statement says so.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +105,7 @@ fn role(text: &str) -> (String, &str) {
 }
 
 fn to_sql(role: &Option<String>) -> String {
-    role.as_deref().map_or_else(|| "PUBLIC".to_owned(), quote::ident)
+    role.as_deref().map_or_else(|| "PUBLIC".to_owned(), ident)
 }
 
 /// What is to be run by who may, to get from the list `from` to the list `to` on a server of this `version`.
@@ -177,11 +177,11 @@ mod tests {
         assert_eq!(
             sql(&TABLE, &["ann=arwdDxtm/ann"], &["=r/ann", "bob=arwdDxtm/ann", "ann=ar*w/ann"]),
             [
-                r#"REVOKE ALL ON TABLE public.t FROM "ann""#,
-                r#"GRANT INSERT, UPDATE ON TABLE public.t TO "ann""#,
-                r#"GRANT SELECT ON TABLE public.t TO "ann" WITH GRANT OPTION"#,
-                r#"GRANT SELECT ON TABLE public.t TO PUBLIC"#,
-                r#"GRANT ALL ON TABLE public.t TO "bob""#,
+                "REVOKE ALL ON TABLE public.t FROM ann",
+                "GRANT INSERT, UPDATE ON TABLE public.t TO ann",
+                "GRANT SELECT ON TABLE public.t TO ann WITH GRANT OPTION",
+                "GRANT SELECT ON TABLE public.t TO PUBLIC",
+                "GRANT ALL ON TABLE public.t TO bob",
             ]
         );
     }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn all_depends_on_what_the_server_knows() {
         let to = list(&["bob=arwdDxt/ann"]);
-        assert_eq!(between(&TABLE, &[], &to, 160_000)[0].sql, r#"GRANT ALL ON TABLE public.t TO "bob""#);
+        assert_eq!(between(&TABLE, &[], &to, 160_000)[0].sql, "GRANT ALL ON TABLE public.t TO bob");
         assert!(
             between(&TABLE, &[], &to, 170_000)[0].sql.contains("GRANT SELECT, INSERT, REFERENCES, DELETE")
         );
@@ -209,8 +209,8 @@ mod tests {
         assert_eq!(
             sql(&on, &[], &["bob=rw/ann", "cat=arwx/ann"]),
             [
-                r#"GRANT SELECT("a b"), UPDATE("a b") ON TABLE public.t TO "bob""#,
-                r#"GRANT ALL("a b") ON TABLE public.t TO "cat""#,
+                r#"GRANT SELECT("a b"), UPDATE("a b") ON TABLE public.t TO bob"#,
+                r#"GRANT ALL("a b") ON TABLE public.t TO cat"#,
             ]
         );
     }
