@@ -1,6 +1,8 @@
 //! Which objects of the archive's schema are in question, and what the target must have for them.
 
 pub mod apply;
+pub mod change;
+pub mod plan;
 
 use std::collections::HashSet;
 
