@@ -3,6 +3,7 @@
 //! `postgres` reads them from a catalog, `archive` keeps them, the engines compare and apply them. All SQL in here names
 //! everything by its schema, so that it means the same under an empty search path, which it is to be run under.
 
+pub mod compare;
 pub mod scope;
 pub mod script;
 
