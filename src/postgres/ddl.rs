@@ -7,3 +7,8 @@
 //! own functions (`pg_get_viewdef` and the like) name everything by its schema.
 
 pub mod draft;
+pub mod foreign_keys;
+pub mod indexes;
+pub mod sequences;
+pub mod statistics;
+pub mod tables;
