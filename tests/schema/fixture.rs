@@ -9,9 +9,13 @@
 //! -- step               what was before is committed; a new session begins
 //! ```
 //! Every statement must succeed. Each file keeps to schemas and names of its own, so that all of them fit into one
-//! database; the roles that they name are in `fixtures/roles.sql`.
+//! database; the roles that they name are in `fixtures/roles.sql`,
+//! and `fixtures/extension/` is an extension that they use.
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::support::{Cluster, fixture, query, try_query};
 
@@ -59,9 +63,35 @@ impl Fixture {
     }
 }
 
-/// Makes the roles that fixtures name, where they are not there yet.
-pub fn make_roles(cluster: &Cluster) {
-    query(&cluster.url("postgres"), &for_major(&fixture("roles.sql"), cluster.postgres.major));
+/// Makes what fixtures need of a server and cannot make in their database: roles, a tablespace, an extension.
+pub fn prepare(cluster: &Cluster) {
+    // Tests of one process share the cluster.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let url = cluster.url("postgres");
+    query(&url, &for_major(&fixture("roles.sql"), cluster.postgres.major));
+    if query(&url, "SELECT 1 FROM pg_tablespace WHERE spcname = 'object_space'").is_empty() {
+        let in_place = format!("{url}?options=-c%20allow_in_place_tablespaces%3Don");
+        query(&in_place, "CREATE TABLESPACE object_space LOCATION ''");
+    }
+    install_extension(cluster);
+}
+
+/// Puts the files of `fixtures/extension/` where the server looks, if this is a server of ours and not the system's.
+fn install_extension(cluster: &Cluster) {
+    let folder = cluster.postgres.bin_dir.join("../share/postgresql/extension");
+    if !cluster.postgres.is_fetched() || !folder.is_dir() {
+        return;
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/extension");
+    for entry in std::fs::read_dir(source).unwrap() {
+        let entry = entry.unwrap();
+        // Another process may be at it, or reading.
+        let mut file = tempfile::NamedTempFile::new_in(&folder).unwrap();
+        file.write_all(&std::fs::read(entry.path()).unwrap()).unwrap();
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).unwrap();
+        file.persist(folder.join(entry.file_name())).unwrap();
+    }
 }
 
 /// Leaves out the blocks for other majors; the lines keep their numbers.

@@ -9,13 +9,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod across;
 mod body;
+mod database;
 mod fixture;
 mod matrix;
 
 use std::path::PathBuf;
 
-use fixture::{Fixture, make_roles};
+use fixture::{Fixture, prepare};
 use matrix::{Outcome, report};
 use support::{Client, Cluster, Pgkeep, difference, majors, shared, try_query};
 
@@ -108,7 +110,7 @@ fn judged(major: u32) -> Option<(Client, &'static Cluster)> {
     }
     let client = Client::for_server(major)?;
     let cluster = shared(Some(major));
-    make_roles(cluster);
+    prepare(cluster);
     Some((client, cluster))
 }
 

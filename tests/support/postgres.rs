@@ -62,6 +62,11 @@ impl Postgres {
         }
     }
 
+    /// Whether it is one that `scripts/postgres-majors` fetched, so that tests may add files to it.
+    pub fn is_fetched(&self) -> bool {
+        from_cache(self.major).iter().any(|folder| folder.canonicalize().is_ok_and(|f| f == self.bin_dir))
+    }
+
     /// The path of a client program such as `pg_dump` or `psql`, when this installation has it.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         Some(self.bin_dir.join(name)).filter(|path| path.is_file())
