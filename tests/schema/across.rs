@@ -1,7 +1,6 @@
 //! From a server to a newer one: what pgkeep makes there of an archive must be what `psql` makes there of pg_dump's
 //! script.
 
-use crate::fixture::Fixture;
 use crate::support::{Pgkeep, difference};
 use crate::{backup, chosen, judged, restore};
 
@@ -26,12 +25,8 @@ fn across(old: u32, new: u32) {
     let original = old_cluster.database(&name);
     let [by_script, by_archive] =
         ["script", "archive"].map(|way| new_cluster.database(&format!("{name} by {way}")));
-    // Every line at the top of a file that says why its objects cannot cross is true of pg_dump's script too.
-    let fits = |fixture: &Fixture| {
-        fixture.runs_on(old_cluster) && fixture.runs_on(new_cluster) && fixture.head("stays").is_none()
-    };
-    for fixture in chosen().iter().filter(|fixture| fits(fixture)) {
-        fixture.load(&original.url, old).unwrap();
+    for fixture in chosen().iter().filter(|f| f.runs_on(old_cluster) && f.runs_on(new_cluster)) {
+        fixture.load_to_cross(&original.url, old, new).unwrap();
     }
     let script = client.dump(&original.url, &[]).unwrap();
     client.run_script(&by_script.url, &script).unwrap();

@@ -48,14 +48,19 @@ impl Fixture {
     }
 
     /// What the lines at the top say.
-    pub fn head(&self, key: &str) -> Option<&str> {
+    fn head(&self, key: &str) -> Option<&str> {
         let comments = self.text.lines().map_while(|line| line.strip_prefix("-- "));
         comments.filter_map(|line| line.split_once(": ")).find(|(k, _)| *k == key).map(|(_, value)| value)
     }
 
     /// Runs it in a database of that major.
     pub fn load(&self, url: &str, major: u32) -> Result<(), String> {
-        let sql = for_major(&self.text, major);
+        self.load_to_cross(url, major, major)
+    }
+
+    /// Runs it, but for what only servers older than `newest` take.
+    pub fn load_to_cross(&self, url: &str, major: u32, newest: u32) -> Result<(), String> {
+        let sql = for_majors(&self.text, major, newest);
         for step in sql.split("\n-- step\n") {
             try_query(url, step).map_err(|error| format!("the fixture {} itself: {error}", self.kind))?;
         }
@@ -69,7 +74,7 @@ pub fn prepare(cluster: &Cluster) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let url = cluster.url("postgres");
-    query(&url, &for_major(&fixture("roles.sql"), cluster.postgres.major));
+    query(&url, &fixture("roles.sql"));
     if query(&url, "SELECT 1 FROM pg_tablespace WHERE spcname = 'object_space'").is_empty() {
         let in_place = format!("{url}?options=-c%20allow_in_place_tablespaces%3Don");
         query(&in_place, "CREATE TABLESPACE object_space LOCATION ''");
@@ -95,14 +100,14 @@ fn install_extension(cluster: &Cluster) {
 }
 
 /// Leaves out the blocks for other majors; the lines keep their numbers.
-fn for_major(text: &str, major: u32) -> String {
+fn for_majors(text: &str, oldest: u32, newest: u32) -> String {
     let mut wanted = true;
     let mut kept = String::new();
     for line in text.lines() {
         if let Some(condition) = line.strip_prefix("-- if ") {
             wanted = match condition.split_once(' ') {
-                Some((">=", bound)) => major >= number(bound),
-                Some(("<", bound)) => major < number(bound),
+                Some((">=", bound)) => oldest >= number(bound),
+                Some(("<", bound)) => newest < number(bound),
                 _ => panic!("not understood: {line}"),
             };
         } else if line == "-- end" {
