@@ -5,6 +5,26 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::support::{Pgkeep, shared};
+use crate::{backup, difference};
+
+#[test]
+fn archives_have_the_same_body_where_their_databases_are_the_same_and_no_other() {
+    let keeper = Pgkeep::new();
+    let bodies = ["one", "other"].map(|name| {
+        let database = shared(None).database(name);
+        database.execute(
+            "CREATE TABLE a AS SELECT 1 AS v; CREATE TABLE b AS SELECT 'x' AS v FROM generate_series(1, 2)",
+        );
+        let same = body(&backup(&keeper, &database.url, name).unwrap(), name);
+        database.execute("UPDATE a SET v = 2");
+        [same, body(&backup(&keeper, &database.url, &format!("{name} changed")).unwrap(), name)]
+    });
+    assert!(bodies[0][0].contains("\n[\"x\"]\n[\"x\"]\n"), "{}", bodies[0][0]);
+    assert_eq!(difference(&bodies[0][0], &bodies[1][0]), None);
+    assert!(difference(&bodies[0][0], &bodies[0][1]).unwrap().contains("-[1]\n+[2]\n"));
+}
+
 /// The header and the chunks as text, for two archives to be compared. The order of chunks is that in which workers
 /// finished, the index and the end record follow from the chunks.
 pub fn body(archive: &Path, database: &str) -> String {
