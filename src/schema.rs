@@ -3,6 +3,10 @@
 //! `postgres` reads them from a catalog, `archive` keeps them, the engines compare and apply them. All SQL in here names
 //! everything by its schema, so that it means the same under an empty search path, which it is to be run under.
 
+pub mod compare;
+pub mod scope;
+pub mod script;
+
 use serde::{Deserialize, Serialize};
 
 /// All that an archive knows of a database beside its rows.
@@ -258,6 +262,14 @@ impl Kind {
     /// Whether it is made last of all, when privileges are in place: what it does should meet the finished database.
     pub fn is_last(self) -> bool {
         matches!(self, Kind::Refresh | Kind::EventTrigger)
+    }
+
+    /// Whether it is a table, a view or a sequence, which patterns of tables can choose.
+    pub fn is_relation(self) -> bool {
+        matches!(
+            self,
+            Kind::Table | Kind::ForeignTable | Kind::View | Kind::MaterializedView | Kind::Sequence
+        )
     }
 
     /// The kind of this name, one or many, with blanks or hyphens.

@@ -12,6 +12,7 @@ use super::backup::jobs;
 use super::context::{Context, count, printable_lines};
 use crate::failure::{Failure, FailureKind};
 use crate::restore::log::{RestoreLog, Status};
+use crate::restore::objects::ObjectOptions;
 use crate::restore::prepare::{Prepared, prepare};
 use crate::restore::run::Outcome;
 use crate::restore::{Mode, RestoreOptions};
@@ -136,6 +137,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failur
         lock_timeout: args.shared.lock_timeout,
         jobs: args.shared.jobs.unwrap_or_else(default_jobs),
         critical: args.critical.clone(),
+        objects: ObjectOptions::everything(),
     };
     restore(context, options, args.shared.yes).await
 }

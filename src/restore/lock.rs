@@ -83,6 +83,18 @@ pub async fn take(
     Ok(taken)
 }
 
+/// Keeps other restores out for as long as the connection lasts: for a restore that is more than one transaction.
+pub async fn keep_others_out(client: &Client, connector: &Connector, events: &Events) -> Result<(), Failure> {
+    let sql = format!("SELECT pg_catalog.pg_try_advisory_lock({RESTORE_LOCK})");
+    if client.query_typed(&sql, &[]).await?[0].get(0) {
+        return Ok(());
+    }
+    let holder = holders(connector, events, Wanted::Advisory, None).await;
+    Err(Failure::failed(format!("another pgkeep restore is at work in this database{holder}"))
+        .state("the target is untouched")
+        .next("wait for it to end, then run the same command again"))
+}
+
 /// Why a table could not even be read in time: one of these is held by somebody who lets nobody in.
 pub async fn unreadable(connector: &Connector, events: &Events, tables: &[TablePlan]) -> Failure {
     let tables: Vec<(u32, String)> = tables.iter().map(|t| (t.relation, t.shown.clone())).collect();

@@ -72,8 +72,9 @@ impl Safety<'_> {
             backup_file: self.backup_file,
             ordinal: listing::next_ordinal(&folder)
                 .map_err(|e| Failure::from_io(format!("reading folder {}", folder.display()), &e))?,
+            objects: Vec::new(),
         };
-        let header = header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards));
+        let header = header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards), None);
         let more = self.jobs.min(plan.units.len()).saturating_sub(1);
         let workers = self.connector.workers(more, self.events).await;
         let dump = Dump {
