@@ -44,7 +44,7 @@ fn with_shell(draft: &mut Draft) {
     let guard = format!(
         "WITH RECURSIVE own (classid, objid) AS (
              SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid,
-                    {}::pg_catalog.regtype::pg_catalog.oid
+                    pg_catalog.to_regtype({})::pg_catalog.oid
              UNION
              SELECT d.classid, d.objid
                FROM own
