@@ -18,6 +18,10 @@ pub enum Phase {
     Merge,
     /// Proving the result before commit.
     Verify,
+    /// Making objects before rows come in.
+    Define,
+    /// Making indexes, constraints and whatever else comes after the rows.
+    Finish,
 }
 
 impl Phase {
@@ -30,6 +34,8 @@ impl Phase {
             Phase::Load => "loading",
             Phase::Merge => "merging",
             Phase::Verify => "verifying",
+            Phase::Define => "defining",
+            Phase::Finish => "finishing",
         }
     }
 }

@@ -3,6 +3,10 @@
 //! `postgres` reads them from a catalog, `archive` keeps them, the engines compare and apply them. All SQL in here names
 //! everything by its schema, so that it means the same under an empty search path, which it is to be run under.
 
+pub mod compare;
+pub mod scope;
+pub mod script;
+
 use serde::{Deserialize, Serialize};
 
 /// All that an archive knows of a database beside its rows.
@@ -260,6 +264,14 @@ impl Kind {
         matches!(self, Kind::Refresh | Kind::EventTrigger)
     }
 
+    /// Whether it is a table, a view or a sequence, which patterns of tables can choose.
+    pub fn is_relation(self) -> bool {
+        matches!(
+            self,
+            Kind::Table | Kind::ForeignTable | Kind::View | Kind::MaterializedView | Kind::Sequence
+        )
+    }
+
     /// The kind of this name, one or many, with blanks or hyphens.
     pub fn parse(text: &str) -> Option<Kind> {
         let text = text.trim().to_lowercase().replace(['-', '_'], " ");
@@ -268,6 +280,11 @@ impl Kind {
 }
 
 impl Object {
+    /// Whether this is its schema and name.
+    pub fn is_named(&self, schema: &str, name: &str) -> bool {
+        self.schema.as_deref() == Some(schema) && self.name == name
+    }
+
     /// An object with nothing but a name; what else there is to it is filled in by whoever knows it.
     pub fn new(
         kind: Kind,

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::row::CellForm;
+use crate::schema::Schema;
 use crate::selection::shown_name;
 
 /// The value of `format` in every header.
@@ -38,6 +39,9 @@ pub struct Header {
     /// The sequences, with their state.
     #[serde(default)]
     pub sequences: Vec<Sequence>,
+    /// The objects of the database, as SQL; none where only rows were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Schema>,
 }
 
 /// Why an archive was made.
@@ -96,6 +100,10 @@ pub struct Guards {
     pub backup_file: String,
     /// Counts up by one with each safety backup in a folder, so that "latest" does not depend on the clock.
     pub ordinal: u64,
+    /// The identities of the objects that the restore was about to make, replace or remove: undoing it makes these, and
+    /// no others, as the archive has them, and removes those that it does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<String>,
 }
 
 /// One table: an ordinary table without its inheritance children, or a partitioned table with all its partitions.
@@ -119,6 +127,16 @@ pub struct Table {
     /// Constraints as the server defines them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
+    /// The extension that brings the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
+    /// For a configuration table of an extension: the condition that tells the user's rows, which alone are taken
+    /// (`pg_extension_config_dump`), beginning with `WHERE`. The others come with the extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Whether this is no table but the database's large objects, in pieces: columns `loid`, `position` and `data`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub large_objects: bool,
 }
 
 /// One column of a row line.

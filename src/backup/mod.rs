@@ -18,6 +18,7 @@ use crate::archive::compression::Compression;
 use crate::archive::model::{self, FORMAT, Guards, Header, Kind, VERSION};
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
+use crate::schema::Schema;
 use crate::selection::TableFilter;
 use plan::Plan;
 
@@ -46,6 +47,30 @@ pub struct BackupOptions {
     pub jobs: usize,
     /// How chunks are compressed.
     pub compression: Compression,
+    /// What is taken.
+    pub content: Content,
+    /// Roles of the cluster, too.
+    pub roles: Option<Roles>,
+}
+
+/// What a backup takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The objects of the database, and its rows.
+    All,
+    /// Objects alone.
+    Schema,
+    /// Rows, sequences' states and large objects alone.
+    Data,
+}
+
+/// What is taken of the cluster's roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Roles {
+    /// Their definitions.
+    WithoutPasswords,
+    /// Their definitions with what the server keeps of their passwords.
+    WithPasswords,
 }
 
 /// What a backup did.
@@ -64,6 +89,8 @@ pub struct BackupResult {
     pub tables: u64,
     /// Sequences in it.
     pub sequences: u64,
+    /// Objects in it, tables and sequences counted, too.
+    pub objects: u64,
     /// Rows in it.
     pub rows: u64,
     /// Size of the archive in bytes.
@@ -93,6 +120,7 @@ pub fn header(
     filter: &TableFilter,
     created_at: DateTime<Utc>,
     guards: Option<Guards>,
+    schema: Option<Schema>,
 ) -> Header {
     let server = &catalog.server;
     let (tables, exclude) = filter.patterns();
@@ -129,5 +157,6 @@ pub fn header(
                 used_by: s.used_by.iter().filter_map(|t| part_of(*t)).collect(),
             })
             .collect(),
+        schema,
     }
 }

@@ -140,6 +140,7 @@ impl Part {
                 generated: generated.iter().map(|c| c.name.clone()).collect(),
                 key: key.map(|k| k.columns.iter().map(|c| c.name.clone()).collect()).unwrap_or_default(),
                 constraints,
+                ..model::Table::default()
             },
             relation: relation.oid,
             forms,

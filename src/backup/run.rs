@@ -9,14 +9,16 @@ use tokio_util::sync::CancellationToken;
 use super::destination::{to_file, to_folder};
 use super::dump::Dump;
 use super::snapshot::{self, Snapshot};
-use super::{BackupOptions, BackupResult, Destination, header};
+use super::{BackupOptions, BackupResult, Content, Destination, Roles, header};
 use crate::archive::model::{Header, Source};
 use crate::archive::writer::{ArchiveWriter, Summary};
 use crate::connection::{Connector, lead, stop};
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
 use crate::postgres::connect::Session;
+use crate::postgres::ddl;
 use crate::progress::{Events, Phase};
+use crate::schema::{Schema, scope};
 
 /// How long after an interruption the engine may take to end in its own way before it is cut off.
 const GRACE: Duration = Duration::from_secs(3);
@@ -98,7 +100,8 @@ impl Backup<'_> {
         if catalog.server.has_large_objects && options.filter.is_all() {
             self.events.warn("large objects are left out: save them with pg_dump".to_owned());
         }
-        let header = header(catalog, plan, session, &options.filter, started_at, None);
+        let schema = self.schema().await?;
+        let header = header(catalog, plan, session, &options.filter, started_at, None, schema);
         let more = options.jobs.min(plan.units.len()).saturating_sub(1);
         let workers = self.connector.workers(more, self.events).await;
         let jobs = workers.len() + 1;
@@ -131,6 +134,7 @@ impl Backup<'_> {
             server_version: header.source.server_version,
             tables: summary.totals.tables,
             sequences: header.sequences.len() as u64,
+            objects: header.schema.as_ref().map_or(0, |s| s.objects.len() as u64),
             rows: summary.totals.rows,
             bytes: summary.file_bytes,
             json_bytes: summary.totals.bytes,
@@ -139,6 +143,32 @@ impl Backup<'_> {
             index_sha256: summary.index_sha256,
             foreign_tables: plan.foreign.clone(),
         })
+    }
+
+    /// The objects of the database under the snapshot, as far as they are wanted.
+    async fn schema(&self) -> Result<Option<Schema>, Failure> {
+        let (options, session) = (self.options, self.session);
+        if options.content == Content::Data {
+            return Ok(None);
+        }
+        let version = session.server_version_num;
+        let reading = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing("reading the schema");
+        let mut schema = ddl::read(&session.client, version).await.map_err(reading)?;
+        if !options.filter.is_all() {
+            let wants = |schema: &str, name: &str| options.filter.wants(schema, name);
+            let (objects, left_out) = scope::with_tables(schema.objects, wants);
+            schema.objects = objects;
+            schema.database = None;
+            for identity in left_out {
+                self.events
+                    .warn(format!("{identity} is left out: it refers to a table that is not backed up"));
+            }
+        }
+        if let Some(roles) = options.roles {
+            let passwords = roles == Roles::WithPasswords;
+            schema.roles = ddl::roles(&session.client, version, passwords).await.map_err(reading)?;
+        }
+        Ok(Some(schema))
     }
 
     async fn to_stdout(

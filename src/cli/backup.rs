@@ -10,7 +10,7 @@ use super::args::default_jobs;
 use super::context::{Context, count};
 use crate::archive::compression::Compression;
 use crate::backup::run::run as run_backup;
-use crate::backup::{BackupOptions, BackupResult, Destination};
+use crate::backup::{BackupOptions, BackupResult, Content, Destination, Roles};
 use crate::failure::Failure;
 use crate::folders;
 use crate::selection::TableFilter;
@@ -34,9 +34,18 @@ pub struct BackupArgs {
     /// Tables to leave out; a list, or given several times
     #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
     pub exclude: Vec<String>,
-    /// Rows and sequences alone (archives hold nothing else so far)
+    /// Rows, sequences and large objects alone, not the definitions of tables, functions and all else
     #[arg(long, env = "PGKEEP_DATA_ONLY")]
     pub data_only: bool,
+    /// Definitions alone, no rows
+    #[arg(long, env = "PGKEEP_SCHEMA_ONLY", conflicts_with = "data_only")]
+    pub schema_only: bool,
+    /// The roles of the cluster, too, without their passwords
+    #[arg(long, env = "PGKEEP_WITH_ROLES", conflicts_with = "data_only")]
+    pub with_roles: bool,
+    /// The roles with what the server keeps of their passwords, which only a superuser may read
+    #[arg(long, env = "PGKEEP_WITH_ROLE_PASSWORDS", conflicts_with = "data_only")]
+    pub with_role_passwords: bool,
     /// Connections that read side by side [default: one for each core, at most 8]
     #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
     pub jobs: Option<usize>,
@@ -70,6 +79,16 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
         filter: TableFilter::parse(&args.table, &args.exclude).map_err(|e| Failure::usage(e.to_string()))?,
         jobs: args.jobs.unwrap_or_else(default_jobs),
         compression,
+        content: match (args.data_only, args.schema_only) {
+            (true, _) => Content::Data,
+            (_, true) => Content::Schema,
+            _ => Content::All,
+        },
+        roles: match (args.with_role_passwords, args.with_roles) {
+            (true, _) => Some(Roles::WithPasswords),
+            (_, true) => Some(Roles::WithoutPasswords),
+            _ => None,
+        },
     };
     let connector = context.connector()?;
     context.note("INFO", &format!("backup of {} begins", connector.info.redacted()));

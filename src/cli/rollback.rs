@@ -10,6 +10,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::listing;
 use crate::postgres::catalog::Catalog;
 use crate::restore::log::{RestoreLog, Status};
+use crate::restore::objects::ObjectOptions;
 use crate::restore::{Mode, RestoreOptions};
 use crate::selection::TableFilter;
 
@@ -47,6 +48,7 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Ending, Failu
         lock_timeout: args.shared.lock_timeout,
         jobs: args.shared.jobs.unwrap_or_else(default_jobs),
         critical: Vec::new(),
+        objects: ObjectOptions::everything(),
     };
     restore(context, options, args.shared.yes).await
 }

@@ -1,14 +1,130 @@
 //! Catalog → DDL: every object of a database that is not the server's own, with the SQL that makes it.
 //!
-//! A constant number of queries, one file for each group of kinds: each gives [`draft::Draft`]s. `order` joins them by what
-//! the catalog says of dependencies, breaks circles, and puts each object behind all that it needs.
+//! A constant number of queries, one file for each group of kinds: each gives [`draft::Draft`]s. [`read()`] joins them:
+//! what belongs to an extension is left to it, comments and privileges find their objects, and `order` puts each behind
+//! all that it needs.
 //!
 //! Everything is read under the caller's transaction with an empty search path (see `settings`), so that the server's
 //! own functions (`pg_get_viewdef` and the like) name everything by its schema.
 
+mod acl;
+mod attach;
+mod circles;
+mod collations;
+mod comments;
+mod configuration;
+mod database;
+mod domains;
 pub mod draft;
-pub mod foreign_keys;
-pub mod indexes;
-pub mod sequences;
-pub mod statistics;
-pub mod tables;
+mod foreign;
+mod foreign_keys;
+mod functions;
+mod indexes;
+mod large_objects;
+mod materialized;
+mod operators;
+mod order;
+mod policies;
+mod privileges;
+mod replication;
+mod roles;
+mod rows;
+mod schemaless;
+mod schemas;
+mod sequences;
+mod statistics;
+mod tables;
+mod text_search;
+mod triggers;
+mod types;
+mod views;
+
+use std::collections::HashMap;
+
+use futures_util::FutureExt;
+use futures_util::future::try_join_all;
+use tokio_postgres::{Client, Error};
+
+use crate::schema::{Role, Schema};
+use draft::{Address, Draft, Reader, at, class};
+use order::Edge;
+
+/// What depends on what. Left out: extensions' members, and that an owned sequence goes with its column, which is an
+/// object of its own here (`SequenceOwner`): a column's default needs the sequence first.
+const EDGES: &str = "
+SELECT d.classid, d.objid, d.refclassid, d.refobjid
+  FROM pg_catalog.pg_depend d
+ WHERE d.deptype NOT IN ('e', 'p') AND d.objid >= 16384
+   AND (d.classid <> d.refclassid OR d.objid <> d.refobjid)
+   AND NOT (d.deptype = 'a' AND d.classid = 1259 AND d.refclassid = 1259
+            AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.objid AND c.relkind = 'S'))";
+
+/// Extensions' members.
+const MEMBERS: &str = "
+SELECT d.classid, d.objid, d.refobjid FROM pg_catalog.pg_depend d WHERE d.deptype = 'e' AND d.refclassid = 3079";
+
+/// The schema of the database that `client` is connected to, under its transaction.
+pub async fn read(client: &Client, version: u32) -> Result<Schema, Error> {
+    let reader = Reader { client, version };
+    let (edges, members, mut drafts, dependents, comments, privileges, database) = tokio::try_join!(
+        edges(reader),
+        members(reader),
+        drafts(reader),
+        schemas::dependents(reader),
+        comments::read(reader),
+        privileges::read(reader),
+        database::read(reader),
+    )?;
+    let alias = attach::leave_to_extensions(&mut drafts, members);
+    schemas::mark(&mut drafts, dependents);
+    attach::comments(&mut drafts, comments);
+    attach::privileges(&mut drafts, privileges);
+    let objects = order::order(drafts, &edges, &alias);
+    Ok(Schema { database: Some(database), objects, roles: Vec::new() })
+}
+
+/// The roles of the cluster; with what the server keeps of their passwords, where that is asked for and permitted.
+pub async fn roles(client: &Client, version: u32, passwords: bool) -> Result<Vec<Role>, Error> {
+    roles::read(Reader { client, version }, passwords).await
+}
+
+async fn edges(reader: Reader<'_>) -> Result<Vec<Edge>, Error> {
+    let rows = reader.rows(EDGES).await?;
+    Ok(rows.iter().map(|r| Edge { from: at(r.get(0), r.get(1)), to: at(r.get(2), r.get(3)) }).collect())
+}
+
+/// The members of extensions, and whose they are.
+async fn members(reader: Reader<'_>) -> Result<HashMap<Address, Address>, Error> {
+    let rows = reader.rows(MEMBERS).await?;
+    Ok(rows.iter().map(|r| (at(r.get(0), r.get(1)), at(class::EXTENSION, r.get(2)))).collect())
+}
+
+/// What all readers give, in no particular order. Their queries go over the connection one behind the other, none
+/// waiting for another's answer.
+async fn drafts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
+    let all = try_join_all([
+        schemas::read(reader).boxed(),
+        schemaless::read(reader).boxed(),
+        collations::read(reader).boxed(),
+        types::read(reader).boxed(),
+        domains::read(reader).boxed(),
+        functions::read(reader).boxed(),
+        operators::read(reader).boxed(),
+        text_search::read(reader).boxed(),
+        tables::read(reader).boxed(),
+        sequences::read(reader).boxed(),
+        indexes::read(reader).boxed(),
+        foreign_keys::read(reader).boxed(),
+        statistics::read(reader).boxed(),
+        views::read(reader).boxed(),
+        materialized::read(reader).boxed(),
+        policies::read(reader).boxed(),
+        triggers::read(reader).boxed(),
+        foreign::read(reader).boxed(),
+        replication::read(reader).boxed(),
+        large_objects::read(reader).boxed(),
+        privileges::defaults(reader).boxed(),
+    ])
+    .await?;
+    Ok(all.into_iter().flatten().collect())
+}

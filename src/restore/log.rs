@@ -94,6 +94,14 @@ pub struct RestoreLog {
     pub total_deleted: u64,
     /// Sum over tables, and one for each failed table.
     pub total_errors: u64,
+    /// Objects that were made, tables and sequences counted, too.
+    pub objects_created: u64,
+    /// Objects that were replaced, and objects that were put back because they need one of those.
+    pub objects_replaced: Vec<String>,
+    /// Objects that were removed.
+    pub objects_removed: Vec<String>,
+    /// Objects that the target has otherwise than the archive, and that were left as they are: what differs.
+    pub objects_differing: BTreeMap<String, String>,
     /// How triggers and foreign keys were kept from acting.
     pub triggers_held_by: Option<String>,
     /// The transaction's id on the server, once it has one: tells after a crash whether it was committed.
@@ -129,6 +137,10 @@ impl RestoreLog {
             total_updated: 0,
             total_deleted: 0,
             total_errors: 0,
+            objects_created: 0,
+            objects_replaced: Vec::new(),
+            objects_removed: Vec::new(),
+            objects_differing: BTreeMap::new(),
             triggers_held_by: None,
             transaction_id: None,
             warnings: Vec::new(),
@@ -150,6 +162,9 @@ impl RestoreLog {
     pub fn undo(&mut self) {
         self.tables_restored.clear();
         self.sequences_set.clear();
+        self.objects_created = 0;
+        self.objects_replaced.clear();
+        self.objects_removed.clear();
         self.after_counts = self.before_counts.clone();
         self.verified = false;
         self.sum();

@@ -9,8 +9,11 @@ pub mod foreign_keys;
 pub mod lock;
 pub mod log;
 pub mod merge;
+pub mod objects;
 pub mod plan;
 pub mod prepare;
+pub mod rebuild;
+pub mod requirements;
 pub mod run;
 pub mod safety;
 pub mod sequences;
@@ -24,7 +27,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::model::Header;
 use crate::selection::TableFilter;
+use objects::ObjectOptions;
 
 /// How archived rows meet live rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,4 +65,13 @@ pub struct RestoreOptions {
     pub jobs: usize,
     /// Tables that the archive must hold, and not empty.
     pub critical: Vec<String>,
+    /// What of the schema is restored, and how.
+    pub objects: ObjectOptions,
+}
+
+impl RestoreOptions {
+    /// Whether this undoes a restore that touched objects.
+    pub fn undoes_objects(&self, header: &Header) -> bool {
+        self.rollback && header.guards.as_ref().is_some_and(|g| !g.objects.is_empty())
+    }
 }

@@ -1,11 +1,13 @@
 //! Before a restore: the archive is proven whole and the target looked at. Nothing is touched.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
-use super::{Mode, RestoreOptions, lock};
+use super::{Mode, RestoreOptions, lock, objects, requirements};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
@@ -14,11 +16,12 @@ use crate::connection::{Connector, lead, stop};
 use crate::failure::{Failure, FailureKind};
 use crate::folders::Folders;
 use crate::listing;
-use crate::postgres::catalog::Catalog;
+use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
-use crate::postgres::settings;
+use crate::postgres::{ddl, settings};
 use crate::progress::{Event, Events, Phase};
+use crate::schema::Object;
 
 /// A restore that is ready to go: archive proven, target looked at, nothing touched.
 pub struct Prepared {
@@ -33,6 +36,8 @@ pub struct Prepared {
     pub tables: Vec<String>,
     /// Those that hold rows.
     pub tables_with_rows: Vec<String>,
+    /// For a target that is as good as new: the objects to make, and the identities of those that are there.
+    pub(super) rebuild: Option<(Vec<Object>, HashSet<String>)>,
 }
 
 impl Prepared {
@@ -67,7 +72,7 @@ pub async fn prepare(
         () = cancel.cancelled() => Err(Failure::interrupted()),
         looked = look(&session, connector, &archive, &options, events) => looked,
     };
-    let (tables, tables_with_rows) = match looked {
+    let Looked { tables, tables_with_rows, rebuild } = match looked {
         Ok(looked) => looked,
         Err(failure) => {
             stop(&session).await;
@@ -78,6 +83,7 @@ pub async fn prepare(
         target: connector.info.redacted(),
         tables,
         tables_with_rows,
+        rebuild,
         options,
         connector: connector.clone(),
         folders: folders.clone(),
@@ -86,15 +92,21 @@ pub async fn prepare(
     })
 }
 
-/// Whether the archive fits the target and the role may restore it. Returns the tables in scope, and those of them
-/// that hold rows.
+/// What a look at the target showed.
+struct Looked {
+    tables: Vec<String>,
+    tables_with_rows: Vec<String>,
+    rebuild: Option<(Vec<Object>, HashSet<String>)>,
+}
+
+/// Whether the archive fits the target and the role may restore it.
 async fn look(
     session: &Session,
     connector: &Connector,
     archive: &Archive,
     options: &RestoreOptions,
     events: &Events,
-) -> Result<(Vec<String>, Vec<String>), Failure> {
+) -> Result<Looked, Failure> {
     let client = &session.client;
     client
         .batch_execute(&format!(
@@ -107,17 +119,38 @@ async fn look(
     if options.rollback {
         check_same_target(archive, &catalog)?;
     }
-    let plan = RestorePlan::new(archive.header(), &catalog, &options.filter)?;
+    let archived = objects::chosen(archive.header(), &options.filter, &options.objects);
+    let mut object_plan = ObjectPlan::default();
+    if !archived.is_empty() || options.undoes_objects(archive.header()) {
+        let roles = archive.header().schema.as_ref().map_or(&[][..], |s| s.roles.as_slice());
+        let live = ddl::read(client, session.server_version_num).await?;
+        let alone = !options.rollback && !options.dry_run && !options.keep_going;
+        if alone && objects::is_as_new(&live.objects, &archived) {
+            requirements::check(client, &archived, roles, &options.objects).await?;
+            client.batch_execute("ROLLBACK").await?;
+            let there = live.objects.into_iter().map(|o| o.identity);
+            let rebuild = Some((archived, there.collect()));
+            return Ok(Looked { tables: Vec::new(), tables_with_rows: Vec::new(), rebuild });
+        }
+        object_plan = objects::plan(archive.header(), &archived, &live.objects, options, &HashSet::new())?;
+        requirements::check(client, &object_plan.make, roles, &options.objects).await?;
+    }
+    let mut plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan)?;
+    if !options.objects.data {
+        plan = RestorePlan { going: plan.going, ..RestorePlan::default() };
+    }
     if !plan.misfits.is_empty() && !options.keep_going {
         return Err(plan.misfit_failure());
     }
     plan.check_permitted(&catalog)?;
     let mut tables_with_rows = Vec::new();
-    for batch in plan.tables.chunks(200) {
+    let roots: Vec<&Relation> =
+        plan.roots(&catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign).collect();
+    for batch in roots.chunks(200) {
         let sql: Vec<String> = batch
             .iter()
             .enumerate()
-            .map(|(i, t)| format!("SELECT {i}::pg_catalog.int4, EXISTS (SELECT 1 FROM {})", t.from_item))
+            .map(|(i, r)| format!("SELECT {i}::pg_catalog.int4, EXISTS (SELECT 1 FROM {})", r.from_item()))
             .collect();
         let rows = match client.query_typed(&sql.join(" UNION ALL "), &[]).await {
             Err(error) if pg::is_lock_timeout(&error) => {
@@ -127,13 +160,14 @@ async fn look(
         };
         for row in rows {
             if row.get(1) {
-                tables_with_rows.push(batch[row.get::<_, i32>(0) as usize].shown.clone());
+                tables_with_rows.push(batch[row.get::<_, i32>(0) as usize].shown());
             }
         }
     }
     client.batch_execute("ROLLBACK").await?;
     tables_with_rows.sort();
-    Ok((plan.tables.iter().map(|t| t.shown.clone()).collect(), tables_with_rows))
+    let tables = plan.tables.iter().map(|t| t.shown.clone()).collect();
+    Ok(Looked { tables, tables_with_rows, rebuild: None })
 }
 
 /// Opens the archive and proves every byte of it.

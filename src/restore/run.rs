@@ -1,5 +1,6 @@
 //! A prepared restore, to the log's last line: try, commit or undo.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use super::attempt::Attempt;
 use super::fate::{self, Transaction};
 use super::log::{LogFile, RestoreLog, Status};
 use super::prepare::Prepared;
-use super::sequences;
+use super::rebuild::Rebuild;
+use super::{lock, sequences};
 use crate::connection::stop;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::error as pg;
 use crate::progress::Events;
+use crate::schema::Object;
 
 /// How often the transaction is tried when the server asks for it (serialization failure, deadlock).
 const ATTEMPTS: u32 = 3;
@@ -48,7 +51,12 @@ impl Prepared {
         } else {
             Some(LogFile::create(&self.folders, &log).map_err(|f| f.state("the target is untouched"))?)
         };
-        let result = self.try_and_commit(&mut log, file.as_ref(), events, cancel).await;
+        let result = match &self.rebuild {
+            Some((objects, there)) => {
+                self.rebuild(objects, there, &mut log, file.as_ref(), events, cancel).await
+            }
+            None => self.try_and_commit(&mut log, file.as_ref(), events, cancel).await,
+        };
         log.finished_at = Some(Utc::now().trunc_subsecs(0));
         let mut failure = result.err();
         log.error = failure.as_ref().map(|f| f.what.clone());
@@ -70,6 +78,33 @@ impl Prepared {
             }
         }
         Ok(Outcome { log, log_path: file.map(|f| f.path().to_path_buf()), failure })
+    }
+
+    /// Rebuilds an empty database.
+    async fn rebuild(
+        &self,
+        objects: &[Object],
+        there: &HashSet<String>,
+        log: &mut RestoreLog,
+        file: Option<&LogFile>,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        lock::keep_others_out(&self.session.client, &self.connector, events).await?;
+        let rebuild = Rebuild {
+            session: &self.session,
+            connector: &self.connector,
+            archive: &self.archive,
+            options: &self.options,
+            objects,
+            there,
+            events,
+            cancel,
+            file,
+        };
+        rebuild.run(log).await?;
+        log.status = Status::Completed;
+        Ok(())
     }
 
     async fn try_and_commit(
@@ -150,7 +185,10 @@ impl Prepared {
         applied: &sequences::Applied,
         rolled_back: bool,
     ) -> Failure {
-        let begun = !log.before_counts.is_empty() || !log.tables_restored.is_empty();
+        let begun = !log.before_counts.is_empty()
+            || !log.tables_restored.is_empty()
+            || log.objects_created > 0
+            || !log.objects_replaced.is_empty();
         log.undo();
         log.rolled_back = begun;
         log.status = if begun { Status::RolledBack } else { Status::Failed };

@@ -38,7 +38,6 @@ pub async fn fill(
     events: &Events,
 ) -> Result<u64, Failure> {
     let stage = stage_name(table);
-    let columns = quote::ident_list(table.columns.iter().map(String::as_str));
     let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
     // Types and collations of the target, none of its constraints, defaults and triggers.
     let typed: Vec<String> = table
@@ -56,11 +55,29 @@ pub async fn fill(
         table.from_item
     );
     client.batch_execute(&create).await.map_err(|e| loading(e.into()))?;
+    let rows = copy_in(client, archive, table, &stage, events).await?;
+    // Without statistics a large join would be planned for a small table.
+    if rows > 1000 {
+        client.batch_execute(&format!("ANALYZE {stage}")).await.map_err(|e| loading(e.into()))?;
+    }
+    Ok(rows)
+}
+
+/// Copies the archived rows into `target`, a table as it stands in SQL. Returns how many.
+pub async fn copy_in(
+    client: &Client,
+    archive: &Arc<Archive>,
+    table: &TablePlan,
+    target: &str,
+    events: &Events,
+) -> Result<u64, Failure> {
+    let columns = quote::ident_list(table.columns.iter().map(String::as_str));
+    let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
     let mut rows = 0;
     if !archive.table_chunks(table.index).is_empty() {
         let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
         let sink = client
-            .copy_in::<_, Bytes>(&format!("COPY {stage}{list} FROM STDIN{}", table.copy_options))
+            .copy_in::<_, Bytes>(&format!("COPY {target}{list} FROM STDIN{}", table.copy_options))
             .await
             .map_err(|e| loading(e.into()))?;
         let mut sink = std::pin::pin!(sink);
@@ -81,10 +98,6 @@ pub async fn fill(
             "table {}: the archive has {archived} rows, the server took {rows}",
             table.shown
         )));
-    }
-    // Without statistics a large join would be planned for a small table.
-    if rows > 1000 {
-        client.batch_execute(&format!("ANALYZE {stage}")).await.map_err(|e| loading(e.into()))?;
     }
     Ok(rows)
 }

@@ -1,0 +1,103 @@
+//! Gives comments, labels and privileges to the objects that they are about, and leaves to extensions what is theirs.
+
+use std::collections::{HashMap, HashSet};
+
+use super::comments::Comment;
+use super::draft::{Address, Body, Draft, at, class};
+use super::privileges::Privileges;
+use crate::schema::{Kind, Object, Section};
+
+/// Leaves out what belongs to extensions: their members, and what belongs to a table that is one. Returns, for each
+/// address that went with them, the extension that brings it.
+pub fn leave_to_extensions(
+    drafts: &mut Vec<Draft>,
+    members: HashMap<Address, Address>,
+) -> HashMap<Address, Address> {
+    let mut tables = HashMap::new();
+    for draft in drafts.iter() {
+        if let (class::CLASS, Some(extension)) = (draft.at.class, members.get(&draft.at)) {
+            tables.insert((draft.object.schema.clone(), draft.object.name.clone()), *extension);
+        }
+    }
+    let mut alias = members;
+    drafts.retain(|draft| {
+        let object = &draft.object;
+        let own = alias.get(&draft.at).copied();
+        let by_table = object
+            .table
+            .as_ref()
+            .and_then(|(schema, name)| tables.get(&(Some(schema.clone()), name.clone())).copied());
+        let Some(extension) = own.or(by_table) else { return true };
+        alias.insert(draft.at, extension);
+        let clauses = match &draft.body {
+            Body::WithClauses { clauses, .. } => clauses.as_slice(),
+            _ => &[],
+        };
+        alias.extend(draft.parts.iter().map(|p| (p.at, extension)));
+        alias.extend(clauses.iter().map(|c| (c.at, extension)));
+        false
+    });
+    alias
+}
+
+/// Where something with a comment is: a draft, and which of its clauses.
+#[derive(Clone, Copy)]
+struct Place {
+    draft: usize,
+    clause: Option<usize>,
+}
+
+/// Gives comments and security labels to what they are about. Those of extensions' members come with the extension.
+pub fn comments(drafts: &mut [Draft], comments: Vec<Comment>) {
+    let mut places: HashMap<Address, (Place, String)> = HashMap::new();
+    for (number, draft) in drafts.iter().enumerate() {
+        let own = Place { draft: number, clause: None };
+        places.insert(draft.at, (own, draft.object.identity.clone()));
+        for part in &draft.parts {
+            if let Some(identity) = &part.identity {
+                places.insert(part.at, (own, identity.clone()));
+            }
+        }
+        if let Body::WithClauses { clauses, .. } = &draft.body {
+            for (n, clause) in clauses.iter().enumerate() {
+                let place = Place { draft: number, clause: Some(n) };
+                places.insert(clause.at, (place, clause.alone.identity.clone()));
+            }
+        }
+    }
+    for comment in comments {
+        let Some((place, identity)) = places.get(&comment.at) else { continue };
+        let sql = comment.sql(identity);
+        let draft = &mut drafts[place.draft];
+        match (&mut draft.body, place.clause) {
+            (Body::WithClauses { clauses, .. }, Some(n)) => clauses[n].alone.comments.push(sql),
+            _ => draft.object.comments.push(sql),
+        }
+    }
+}
+
+/// Gives privileges to their objects; what has no object of its own, being an extension's or the system's, gets one of
+/// kind [`Kind::Privileges`].
+pub fn privileges(drafts: &mut Vec<Draft>, all: Vec<Privileges>) {
+    let places: HashMap<Address, usize> = drafts.iter().enumerate().map(|(n, d)| (d.at, n)).collect();
+    let mut seen = HashSet::new();
+    for one in all {
+        if let Some(place) = places.get(&one.at) {
+            drafts[*place].object.privileges.extend(one.grants);
+            continue;
+        }
+        if !seen.insert(one.at) {
+            if let Some(last) = drafts.iter_mut().rev().find(|d| d.needs.first() == Some(&one.at)) {
+                last.object.privileges.extend(one.grants);
+            }
+            continue;
+        }
+        let identity = format!("PRIVILEGES ON {}", one.identity);
+        let mut object = Object::new(Kind::Privileges, identity, one.schema.as_deref(), &*one.name);
+        object.section = Section::PostData;
+        object.privileges = one.grants;
+        let mut draft = Draft::new(at(class::PRIVILEGES, drafts.len() as u32), object);
+        draft.needs.push(one.at);
+        drafts.push(draft);
+    }
+}

@@ -1,0 +1,104 @@
+//! Which objects of the archive's schema are in question, and what the target must have for them.
+
+pub mod apply;
+pub mod change;
+pub mod plan;
+
+use std::collections::HashSet;
+
+use super::RestoreOptions;
+use crate::failure::Failure;
+use plan::ObjectPlan;
+
+use crate::archive::model::Header;
+use crate::schema::script::Style;
+use crate::schema::{Kind, Object, Section, scope};
+use crate::selection::TableFilter;
+
+/// What becomes of an object that the target has already, and that differs from the archived one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfExists {
+    /// It stays, and that it differs is reported.
+    #[default]
+    Skip,
+    /// The restore is refused.
+    Fail,
+    /// It is replaced.
+    Replace,
+}
+
+/// What of the schema is restored, and how.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectOptions {
+    /// Objects that are made before rows.
+    pub pre_data: bool,
+    /// Rows, sequences' states and large objects.
+    pub data: bool,
+    /// Objects that are made after rows.
+    pub post_data: bool,
+    /// Objects of these kinds alone; empty: all.
+    pub only: Vec<Kind>,
+    /// What becomes of those that are there and differ.
+    pub if_exists: IfExists,
+    /// Remove first whatever of the archive's objects is there.
+    pub clean: bool,
+    /// Make the database first.
+    pub create: bool,
+    /// Make missing roles that the archive has.
+    pub with_roles: bool,
+    /// What is left out of the statements.
+    pub style: Style,
+}
+
+impl ObjectOptions {
+    /// Everything, with nothing left out.
+    pub fn everything() -> ObjectOptions {
+        ObjectOptions { pre_data: true, data: true, post_data: true, ..ObjectOptions::default() }
+    }
+
+    /// Whether objects are in question at all.
+    pub fn any_objects(&self) -> bool {
+        self.pre_data || self.post_data
+    }
+}
+
+/// The archived objects that these options and patterns choose, in the archive's order.
+pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions) -> Vec<Object> {
+    let Some(schema) = header.schema.as_ref().filter(|_| options.any_objects()) else { return Vec::new() };
+    let mut objects = schema.objects.clone();
+    if !filter.is_all() {
+        objects = scope::with_tables(objects, |schema, name| filter.wants(schema, name)).0;
+    }
+    let wanted = |object: &Object| {
+        let section = match object.section {
+            Section::PreData => options.pre_data,
+            Section::PostData => options.post_data,
+        };
+        section && (options.only.is_empty() || options.only.contains(&object.kind))
+    };
+    let kept: HashSet<usize> = (0..objects.len()).filter(|n| wanted(&objects[*n])).collect();
+    if kept.len() == objects.len() { objects } else { scope::keep(objects, &kept) }
+}
+
+/// Plans how the chosen objects meet those of the target. Undoing a restore is about what that restore touched, and
+/// about nothing else.
+pub fn plan(
+    header: &Header,
+    archived: &[Object],
+    live: &[Object],
+    options: &RestoreOptions,
+    not_in_place: &HashSet<String>,
+) -> Result<ObjectPlan, Failure> {
+    let touched = options.rollback.then(|| header.guards.as_ref().map_or(&[][..], |g| g.objects.as_slice()));
+    ObjectPlan::new(archived, live, &options.objects, touched, not_in_place)
+}
+
+/// Whether a database that holds nothing but these objects is as good as new: it has none but what every new database
+/// has, or what the archive has just so.
+pub fn is_as_new(live: &[Object], archived: &[Object]) -> bool {
+    live.iter().all(|object| match object.kind {
+        Kind::Extension | Kind::Language | Kind::Privileges => true,
+        Kind::Schema => object.name == "public" || archived.iter().any(|a| a.identity == object.identity),
+        _ => false,
+    })
+}

@@ -1,0 +1,129 @@
+//! Runs objects' statements. A failure names the object.
+
+use tokio_postgres::{Client, Error};
+
+use crate::failure::Failure;
+use crate::postgres::error as pg;
+use crate::restore::stage::BUILT_IN_FIRST_PATH;
+use crate::schema::Object;
+use crate::schema::script::Style;
+
+/// Definitions mean what they meant when they were read: the path is empty (see `settings`), functions are taken
+/// before what they call is there, and nothing goes to a place that the definition does not name.
+pub const SETTINGS: &str = "SET LOCAL check_function_bodies = false; SET LOCAL default_tablespace = '';
+    SET LOCAL default_table_access_method = heap; SET LOCAL client_min_messages = warning;";
+
+/// Objects whose statements go to the server in one message.
+const BATCH: usize = 50;
+
+/// Which of an object's statements are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Those that make it, with owner and comments.
+    Definition,
+    /// GRANT and REVOKE.
+    Privileges,
+    /// Those that remove it where it is there.
+    Removal,
+}
+
+impl What {
+    fn statements(self, object: &Object, style: &Style) -> Vec<String> {
+        match self {
+            What::Definition => object.definition(style),
+            What::Privileges => object.privilege_statements(style),
+            What::Removal => object.removal(),
+        }
+    }
+
+    fn doing(self, object: &Object) -> String {
+        match self {
+            What::Definition => format!("making {}", object.identity),
+            What::Privileges => format!("granting privileges on {}", object.identity),
+            What::Removal => format!("removing {}", object.identity),
+        }
+    }
+}
+
+/// Runs `what` of each of the objects, in a transaction that the caller has begun.
+pub async fn run(client: &Client, objects: &[&Object], what: What, style: &Style) -> Result<(), Failure> {
+    for batch in objects.chunks(BATCH) {
+        let all: Vec<String> = batch.iter().flat_map(|o| what.statements(o, style)).collect();
+        if all.is_empty() {
+            continue;
+        }
+        let sql = format!("SAVEPOINT pgkeep_objects; {}; RELEASE SAVEPOINT pgkeep_objects", all.join(";\n"));
+        let Err(error) = client.batch_execute(&sql).await else { continue };
+        if client.is_closed() || pg::is_connection_loss(&error) || pg::is_cancelled(&error) {
+            return Err(error.into());
+        }
+        client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_objects").await?;
+        // One by one: which of them was it?
+        for object in batch {
+            one(client, object, what, style).await?;
+        }
+        client.batch_execute("RELEASE SAVEPOINT pgkeep_objects").await?;
+    }
+    Ok(())
+}
+
+/// Runs `what` of one object.
+pub async fn one(client: &Client, object: &Object, what: What, style: &Style) -> Result<(), Failure> {
+    for sql in what.statements(object, style) {
+        statement(client, &sql).await.map_err(|e| explain(&e).while_doing(what.doing(object)))?;
+    }
+    Ok(())
+}
+
+/// Runs a statement. Functions of the user's that it calls (an index's, a check's) may need the path that they have in
+/// the application: where something is not found, it is tried again with that.
+async fn statement(client: &Client, sql: &str) -> Result<(), Error> {
+    client.batch_execute("SAVEPOINT pgkeep_statement").await?;
+    let result = match client.batch_execute(sql).await {
+        Err(error) if is_not_found(&error) => {
+            let sql = format!(
+                "ROLLBACK TO SAVEPOINT pgkeep_statement; {BUILT_IN_FIRST_PATH}; {sql}; SET LOCAL search_path = ''"
+            );
+            // What the first attempt missed is what the person has to know.
+            client.batch_execute(&sql).await.map_err(|again| if is_not_found(&again) { error } else { again })
+        }
+        result => result,
+    };
+    let end = match result {
+        Ok(()) => "RELEASE SAVEPOINT pgkeep_statement",
+        Err(_) => "ROLLBACK TO SAVEPOINT pgkeep_statement; RELEASE SAVEPOINT pgkeep_statement",
+    };
+    // A lost connection is the statement's error, not that of tidying up after it.
+    let ended = client.batch_execute(end).await;
+    result.and(ended)
+}
+
+/// Whether a table, function, type, operator or schema was not found.
+fn is_not_found(error: &Error) -> bool {
+    matches!(pg::sqlstate(error), Some("42P01" | "42883" | "42704" | "3F000"))
+}
+
+/// What the server said, and what can be done about it.
+pub fn explain(error: &Error) -> Failure {
+    let failure = Failure::from_server(error);
+    let next = match pg::sqlstate(error) {
+        // insufficient_privilege
+        Some("42501") => {
+            "connect as a superuser or as the objects' owner; --no-owner and --no-privileges leave out what only they may do"
+        }
+        // undefined_file: the library of a function; the control file of an extension
+        Some("58P01") => {
+            "install the library or extension on the server that is missing there, then run the same command again; or leave the object out with --only or --section"
+        }
+        // undefined_object, undefined_table, undefined_function, invalid_schema_name
+        Some("42704" | "42P01" | "42883" | "3F000") => {
+            "make what is missing first (an extension, a role, a schema that the archive does not hold), or leave the object out with --only, --table or --section"
+        }
+        // feature_not_supported, syntax_error: another major version
+        Some("0A000" | "42601") => {
+            "the server may be older than the one that the archive is of, or may no longer take this definition: change it in the script of pgkeep export FILE --format sql"
+        }
+        _ => return failure,
+    };
+    failure.next(next)
+}

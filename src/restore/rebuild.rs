@@ -1,0 +1,187 @@
+//! Into an empty database, where there is nothing to lose: objects, then rows straight into their tables over several
+//! connections, then indexes, constraints and all else.
+//!
+//! This is no single transaction: connections do not see each other's uncommitted tables, and one transaction cannot
+//! hold the locks of thousands of them. A failure removes what was made.
+
+mod after;
+mod dismantle;
+mod load;
+mod pool;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::RestoreOptions;
+use super::log::{LogFile, RestoreLog, TableOutcome};
+use super::objects::apply::{self, What};
+use super::objects::plan::ObjectPlan;
+use super::plan::RestorePlan;
+use super::sequences::{self, Applied};
+use crate::archive::reader::Archive;
+use crate::connection::{Connector, stop};
+use crate::failure::Failure;
+use crate::postgres::catalog::Catalog;
+use crate::postgres::connect::Session;
+use crate::postgres::settings;
+use crate::progress::{Event, Events, Phase};
+use crate::schema::{Kind, Object, Section};
+
+/// Objects that are made in one transaction: few enough for the server's table of locks.
+const BATCH: usize = 500;
+
+/// What a rebuild works with.
+pub struct Rebuild<'a> {
+    /// The restore's connection.
+    pub session: &'a Session,
+    /// For more connections.
+    pub connector: &'a Connector,
+    /// The archive, proven whole.
+    pub archive: &'a Arc<Archive>,
+    /// What is asked for.
+    pub options: &'a RestoreOptions,
+    /// The objects to make, in order.
+    pub objects: &'a [Object],
+    /// Identities of those that are there already and only get owner, comments and privileges.
+    pub there: &'a HashSet<String>,
+    /// Listener.
+    pub events: &'a Events,
+    /// Stops the work.
+    pub cancel: &'a CancellationToken,
+    /// The log's file.
+    pub file: Option<&'a LogFile>,
+}
+
+impl Rebuild<'_> {
+    /// Rebuilds the database. On failure what was made is removed again, and the failure says so.
+    pub async fn run(&self, log: &mut RestoreLog) -> Result<(), Failure> {
+        let made = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Failure::interrupted()),
+            made = self.make(log) => made,
+        };
+        let Err(failure) = made else { return Ok(()) };
+        log.undo();
+        stop(self.session).await;
+        Err(dismantle::after_failure(self, failure, log).await)
+    }
+
+    async fn make(&self, log: &mut RestoreLog) -> Result<(), Failure> {
+        let client = &self.session.client;
+        let more = self.options.jobs.saturating_sub(1);
+        let workers = self.connector.workers(more, self.events).await;
+        let sessions: Vec<&Session> = std::iter::once(self.session).chain(&workers).collect();
+        for session in &sessions {
+            session.client.batch_execute("SET synchronous_commit = off").await?;
+        }
+
+        self.define(|o| o.section == Section::PreData).await?;
+        if self.options.objects.data {
+            client.batch_execute(&self.begin()).await?;
+            let catalog = Catalog::read(client).await?;
+            client.batch_execute("ROLLBACK").await?;
+            let plan = RestorePlan::new(
+                self.archive.header(),
+                &catalog,
+                &self.options.filter,
+                &ObjectPlan::default(),
+            )?;
+            if !plan.misfits.is_empty() {
+                return Err(plan.misfit_failure());
+            }
+            for table in &plan.tables {
+                log.before_counts.insert(table.shown.clone(), 0);
+            }
+            let loaded = load::all(self, &sessions, &plan).await?;
+            for (table, rows, seconds) in loaded {
+                log.after_counts.insert(table.clone(), rows);
+                let outcome = TableOutcome { inserted: rows, seconds, ..TableOutcome::default() };
+                log.tables_restored.insert(table, outcome);
+            }
+            client.batch_execute(&self.begin()).await?;
+            let mut applied = Applied::default();
+            sequences::apply(client, &plan.sequences, super::Mode::Exact, &mut applied).await?;
+            client.batch_execute("COMMIT").await?;
+            log.sequences_set = applied.set.into_iter().collect();
+        }
+        after::all(self, &sessions).await?;
+        // With everything in place: what reads tables under other roles' privileges, and what would act upon the rest.
+        self.privileges().await?;
+        self.define(|o| o.kind.is_last()).await?;
+        client.batch_execute("RESET synchronous_commit").await?;
+        // The transactions before it were not waited for; this one is, and with it all before it.
+        client.batch_execute("BEGIN; SELECT pg_catalog.pg_current_xact_id(); COMMIT").await?;
+        log.objects_created = (self.objects.len() - self.there.len()) as u64;
+        log.verified = true;
+        log.sum();
+        Ok(())
+    }
+
+    /// Begins a transaction with the settings under which objects are made.
+    fn begin(&self) -> String {
+        let role = match &self.options.objects.style.role {
+            Some(role) => format!("SET LOCAL ROLE {};", crate::schema::script::ident(role)),
+            None => String::new(),
+        };
+        format!(
+            "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; {} {} {role}",
+            settings::statements(self.session.server_version_num),
+            apply::SETTINGS
+        )
+    }
+
+    /// Makes those objects that `which` chooses, in order, over the leading connection.
+    async fn define(&self, which: impl Fn(&Object) -> bool) -> Result<(), Failure> {
+        let client = &self.session.client;
+        let style = &self.options.objects.style;
+        let chosen: Vec<&Object> = self.objects.iter().filter(|o| which(o)).collect();
+        let phase = Phase::Define;
+        self.events.emit(Event::Started { phase, total_bytes: 0 });
+        for batch in chosen.chunks(BATCH) {
+            client.batch_execute(&self.begin()).await?;
+            let (there, new): (Vec<&Object>, Vec<&Object>) =
+                batch.iter().partition(|o| self.there.contains(&o.identity));
+            for object in there {
+                let object = Object { create: Vec::new(), ..object.clone() };
+                apply::run(client, &[&object], What::Definition, style).await?;
+            }
+            apply::run(client, &new, What::Definition, style).await?;
+            client.batch_execute("COMMIT").await?;
+        }
+        self.events.emit(Event::Finished { phase });
+        Ok(())
+    }
+
+    async fn privileges(&self) -> Result<(), Failure> {
+        let client = &self.session.client;
+        let chosen: Vec<&Object> = self.objects.iter().filter(|o| !o.privileges.is_empty()).collect();
+        for batch in chosen.chunks(BATCH) {
+            client.batch_execute(&self.begin()).await?;
+            apply::run(client, batch, What::Privileges, &self.options.objects.style).await?;
+            client.batch_execute("COMMIT").await?;
+        }
+        Ok(())
+    }
+}
+
+/// The tables that an object's statements lock, as positions of their objects; partitions count as the table that they
+/// belong to.
+fn tables_of(objects: &[Object], roots: &[usize], at: usize) -> HashSet<usize> {
+    let object = &objects[at];
+    let mut tables = HashSet::new();
+    let mut add = |n: usize| {
+        if matches!(objects[n].kind, Kind::Table | Kind::ForeignTable | Kind::MaterializedView) {
+            tables.insert(roots[n]);
+        }
+    };
+    for need in &object.needs {
+        let need = *need as usize;
+        add(need);
+        if matches!(objects[need].kind, Kind::Constraint | Kind::Index) {
+            objects[need].needs.iter().for_each(|n| add(*n as usize));
+        }
+    }
+    tables
+}

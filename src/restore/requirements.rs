@@ -1,0 +1,129 @@
+//! What the target's cluster must have for the objects that are to be made: roles, tablespaces, extensions. What is
+//! missing is named all at once, before anything is touched.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use tokio_postgres::Client;
+
+use super::objects::ObjectOptions;
+use crate::failure::Failure;
+use crate::schema::script::ident;
+use crate::schema::{Kind, Object, Role};
+
+/// Checks what `objects` need of the cluster. `roles` are those that the archive can make.
+pub async fn check(
+    client: &Client,
+    objects: &[Object],
+    roles: &[Role],
+    options: &ObjectOptions,
+) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    let mut steps = Vec::new();
+    missing_roles(client, objects, roles, options, &mut problems, &mut steps).await?;
+    missing_tablespaces(client, objects, options, &mut problems, &mut steps).await?;
+    missing_extensions(client, objects, &mut problems, &mut steps).await?;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("the target lacks what the archive needs:\n    {}", problems.join("\n    ")))
+        .state("the target is untouched")
+        .next(steps.join("; ")))
+}
+
+/// Names in the first column of a query's answer.
+async fn names(client: &Client, sql: &str) -> Result<HashSet<String>, Failure> {
+    Ok(client.query_typed(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
+async fn missing_roles(
+    client: &Client,
+    objects: &[Object],
+    roles: &[Role],
+    options: &ObjectOptions,
+    problems: &mut Vec<String>,
+    steps: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let mut wanted: BTreeMap<&str, &Object> = BTreeMap::new();
+    for object in objects {
+        for role in object.roles(&options.style) {
+            wanted.entry(role).or_insert(object);
+        }
+    }
+    let there = names(client, "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r").await?;
+    wanted.retain(|role, _| !there.contains(*role));
+    let archived: HashSet<&str> = roles.iter().map(|r| r.name.as_str()).collect();
+    let made = |role: &str| options.with_roles && archived.contains(role);
+    let (missing, can_be_made): (Vec<_>, Vec<_>) =
+        wanted.into_iter().filter(|(role, _)| !made(role)).partition(|(role, _)| !archived.contains(role));
+    let all: Vec<String> = missing
+        .iter()
+        .chain(&can_be_made)
+        .map(|(role, object)| format!("role {role} (first needed for {})", object.identity))
+        .collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    problems.extend(all);
+    if !can_be_made.is_empty() {
+        steps.push("add --with-roles, which makes the roles that the archive has".to_owned());
+    }
+    if !missing.is_empty() {
+        const SPELT_OUT: usize = 10;
+        let mut made: Vec<String> =
+            missing.iter().take(SPELT_OUT).map(|(role, _)| format!("CREATE ROLE {};", ident(role))).collect();
+        if missing.len() > SPELT_OUT {
+            made.push("…".to_owned());
+        }
+        steps.push(format!("make them: {}", made.join(" ")));
+    }
+    steps.push("or leave owners and privileges out with --no-owner --no-privileges".to_owned());
+    Ok(())
+}
+
+async fn missing_tablespaces(
+    client: &Client,
+    objects: &[Object],
+    options: &ObjectOptions,
+    problems: &mut Vec<String>,
+    steps: &mut Vec<String>,
+) -> Result<(), Failure> {
+    if options.style.no_tablespaces {
+        return Ok(());
+    }
+    let wanted: BTreeSet<&str> = objects.iter().filter_map(|o| o.tablespace.as_deref()).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let there = names(client, "SELECT t.spcname::pg_catalog.text FROM pg_catalog.pg_tablespace t").await?;
+    let missing: Vec<&str> = wanted.into_iter().filter(|name| !there.contains(*name)).collect();
+    if !missing.is_empty() {
+        problems.extend(missing.iter().map(|name| format!("tablespace {name}")));
+        steps.push(
+            "make the tablespaces (CREATE TABLESPACE … LOCATION …), or leave them out with --no-tablespaces"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+async fn missing_extensions(
+    client: &Client,
+    objects: &[Object],
+    problems: &mut Vec<String>,
+    steps: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let wanted: Vec<&str> =
+        objects.iter().filter(|o| o.kind == Kind::Extension).map(|o| o.name.as_str()).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT e.name::pg_catalog.text FROM pg_catalog.pg_available_extensions() e";
+    let there = names(client, sql).await?;
+    let missing: Vec<&str> = wanted.into_iter().filter(|name| !there.contains(*name)).collect();
+    if !missing.is_empty() {
+        problems
+            .extend(missing.iter().map(|name| format!("extension {name} is not installed on the server")));
+        steps.push("install the extensions' packages on the server".to_owned());
+    }
+    Ok(())
+}

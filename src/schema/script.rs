@@ -1,0 +1,302 @@
+//! Objects as statements to run, in the way that was asked for.
+
+use super::{Grant, Object};
+
+/// What is left out of, or added to, the statements of objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Leave out owners: everything belongs to the role that runs the statements.
+    pub no_owner: bool,
+    /// Leave out GRANT and REVOKE.
+    pub no_privileges: bool,
+    /// Leave out tablespaces: everything goes to the database's own.
+    pub no_tablespaces: bool,
+    /// The role that the statements are run under, where it is not the session's own.
+    pub role: Option<String>,
+}
+
+/// A name as SQL, quoted if it has to be.
+pub fn ident(name: &str) -> String {
+    let plain = name
+        .bytes()
+        .enumerate()
+        .all(|(i, b)| b.is_ascii_lowercase() || b == b'_' || (i > 0 && b.is_ascii_digit()));
+    if plain && !name.is_empty() && !RESERVED.contains(&name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+/// Keywords that cannot name a role (manual, appendix C, and `RoleSpec` of the grammar).
+const RESERVED: &[&str] = &[
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "between",
+    "bigint",
+    "binary",
+    "bit",
+    "boolean",
+    "both",
+    "case",
+    "cast",
+    "char",
+    "character",
+    "check",
+    "coalesce",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "dec",
+    "decimal",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "extract",
+    "false",
+    "fetch",
+    "float",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "greatest",
+    "group",
+    "grouping",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "inout",
+    "int",
+    "integer",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "least",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "national",
+    "natural",
+    "nchar",
+    "none",
+    "normalize",
+    "not",
+    "notnull",
+    "null",
+    "nullif",
+    "numeric",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "out",
+    "outer",
+    "overlaps",
+    "overlay",
+    "placing",
+    "position",
+    "precision",
+    "primary",
+    "public",
+    "real",
+    "references",
+    "returning",
+    "right",
+    "row",
+    "select",
+    "session_user",
+    "setof",
+    "similar",
+    "smallint",
+    "some",
+    "substring",
+    "symmetric",
+    "system_user",
+    "table",
+    "tablesample",
+    "then",
+    "time",
+    "timestamp",
+    "to",
+    "trailing",
+    "treat",
+    "trim",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "values",
+    "varchar",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+    "xmltable",
+];
+
+impl Object {
+    /// The statements that make the object, with its owner, its comments and its labels, without its privileges.
+    pub fn definition(&self, style: &Style) -> Vec<String> {
+        let mut all = Vec::with_capacity(self.create.len() + self.comments.len() + 1);
+        let tablespace = self.tablespace.as_ref().filter(|_| !style.no_tablespaces);
+        if !self.create.is_empty() {
+            if let Some(name) = tablespace {
+                all.push(format!("SET default_tablespace = {}", ident(name)));
+            }
+            if let Some(name) = &self.access_method {
+                all.push(format!("SET default_table_access_method = {}", ident(name)));
+            }
+            all.extend(self.create.iter().cloned());
+            if tablespace.is_some() {
+                all.push("SET default_tablespace = ''".to_owned());
+            }
+            if self.access_method.is_some() {
+                all.push("SET default_table_access_method = heap".to_owned());
+            }
+        }
+        all.extend(self.owner_statement(style));
+        all.extend(self.comments.iter().cloned());
+        all
+    }
+
+    /// The statement that gives the object to its owner.
+    pub fn owner_statement(&self, style: &Style) -> Option<String> {
+        let owner = self.owner.as_ref().filter(|_| !style.no_owner)?;
+        Some(format!("ALTER {} OWNER TO {}", self.identity, ident(owner)))
+    }
+
+    /// The statements that give the object's privileges, from what a new object of its owner has.
+    pub fn privilege_statements(&self, style: &Style) -> Vec<String> {
+        if style.no_privileges {
+            return Vec::new();
+        }
+        grants(&self.privileges, style)
+    }
+
+    /// The statements that remove the object where it is there.
+    pub fn removal(&self) -> Vec<String> {
+        self.drop.iter().map(|sql| if_exists(sql)).collect()
+    }
+
+    /// The roles that the object's statements name.
+    pub fn roles<'a>(&'a self, style: &Style) -> impl Iterator<Item = &'a str> {
+        let owner = self.owner.as_deref().filter(|_| !style.no_owner);
+        let grants = if style.no_privileges { &[] } else { self.privileges.as_slice() };
+        let named = grants.iter().flat_map(|g| g.roles.iter().chain(&g.grantor).map(String::as_str));
+        owner.into_iter().chain(named)
+    }
+}
+
+/// Grants, each under the role that gave it.
+pub fn grants(all: &[Grant], style: &Style) -> Vec<String> {
+    let mut statements = Vec::with_capacity(all.len());
+    for grant in all {
+        match grant.grantor.as_ref().filter(|_| !style.no_owner) {
+            None => statements.push(grant.sql.clone()),
+            Some(grantor) => {
+                statements.push(format!("SET ROLE {}", ident(grantor)));
+                statements.push(grant.sql.clone());
+                statements.push(match &style.role {
+                    Some(role) => format!("SET ROLE {}", ident(role)),
+                    None => "RESET ROLE".to_owned(),
+                });
+            }
+        }
+    }
+    statements
+}
+
+/// `DROP TABLE x` → `DROP TABLE IF EXISTS x`, `ALTER TABLE x DROP CONSTRAINT c` → both with IF EXISTS.
+fn if_exists(sql: &str) -> String {
+    let words = |sql: &str, first: &str| -> Option<usize> {
+        let mut end = first.len();
+        let rest = sql.strip_prefix(first)?;
+        for word in rest.split_inclusive(' ') {
+            let bare = word.trim_end();
+            if bare.is_empty() || bare == "FOR" || !bare.bytes().all(|b| b.is_ascii_uppercase()) {
+                break;
+            }
+            end += word.len();
+        }
+        Some(end)
+    };
+    if let Some(end) = words(sql, "DROP ") {
+        return format!("{}IF EXISTS {}", &sql[..end], &sql[end..]);
+    }
+    let Some(end) = sql.strip_prefix("ALTER TABLE ").and(words(sql, "ALTER ")) else { return sql.to_owned() };
+    let (head, rest) = sql.split_at(end);
+    let head = head.strip_suffix("ONLY ").map_or((head, ""), |head| (head, "ONLY "));
+    let rest = rest.replacen(" DROP CONSTRAINT ", " DROP CONSTRAINT IF EXISTS ", 1);
+    format!("{}IF EXISTS {}{rest}", head.0, head.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_where_they_must_be() {
+        assert_eq!(
+            ["app", "a b", "User", "user", "1a", ""].map(ident),
+            ["app", "\"a b\"", "\"User\"", "\"user\"", "\"1a\"", "\"\""]
+        );
+    }
+
+    #[test]
+    fn removals_take_what_is_gone_already() {
+        for (sql, expected) in [
+            ("DROP TABLE public.t", "DROP TABLE IF EXISTS public.t"),
+            ("DROP MATERIALIZED VIEW s.v", "DROP MATERIALIZED VIEW IF EXISTS s.v"),
+            ("DROP TRIGGER t ON s.x", "DROP TRIGGER IF EXISTS t ON s.x"),
+            ("DROP USER MAPPING FOR a SERVER s", "DROP USER MAPPING IF EXISTS FOR a SERVER s"),
+            ("DROP CAST (a AS b)", "DROP CAST IF EXISTS (a AS b)"),
+            (
+                "ALTER TABLE ONLY s.t DROP CONSTRAINT c",
+                "ALTER TABLE IF EXISTS ONLY s.t DROP CONSTRAINT IF EXISTS c",
+            ),
+        ] {
+            assert_eq!(if_exists(sql), expected);
+        }
+    }
+}
