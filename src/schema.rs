@@ -3,6 +3,7 @@
 //! `postgres` reads them from a catalog, `archive` keeps them, the engines compare and apply them. All SQL in here names
 //! everything by its schema, so that it means the same under an empty search path, which it is to be run under.
 
+pub mod compare;
 pub mod scope;
 pub mod script;
 
@@ -279,6 +280,11 @@ impl Kind {
 }
 
 impl Object {
+    /// Whether this is its schema and name.
+    pub fn is_named(&self, schema: &str, name: &str) -> bool {
+        self.schema.as_deref() == Some(schema) && self.name == name
+    }
+
     /// An object with nothing but a name; what else there is to it is filled in by whoever knows it.
     pub fn new(
         kind: Kind,

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::plan::{RestorePlan, TablePlan};
 use crate::connection::Connector;
 use crate::failure::Failure;
-use crate::postgres::catalog::{Catalog, Relation};
+use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
 use crate::progress::Events;
@@ -52,7 +52,7 @@ pub async fn take(
     }
     let scope = plan.closure(catalog);
     let mut tables: Vec<(&Relation, &'static str)> =
-        plan.tables.iter().filter_map(|t| catalog.relation(t.relation)).map(|r| (r, "EXCLUSIVE")).collect();
+        plan.roots(catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign).map(|r| (r, "EXCLUSIVE")).collect();
     let mut neighbours: Vec<u32> = plan
         .foreign_keys(catalog)
         .iter()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
 use super::{Mode, RestoreOptions, lock, objects, requirements};
 use crate::archive::error::ArchiveError;
@@ -119,7 +120,8 @@ async fn look(
         check_same_target(archive, &catalog)?;
     }
     let archived = objects::chosen(archive.header(), &options.filter, &options.objects);
-    if !archived.is_empty() {
+    let mut object_plan = ObjectPlan::default();
+    if !archived.is_empty() || options.undoes_objects(archive.header()) {
         let roles = archive.header().schema.as_ref().map_or(&[][..], |s| s.roles.as_slice());
         let live = ddl::read(client, session.server_version_num).await?;
         requirements::check(client, &archived, roles, &options.objects).await?;
@@ -130,8 +132,9 @@ async fn look(
             let rebuild = Some((archived, there.collect()));
             return Ok(Looked { tables: Vec::new(), tables_with_rows: Vec::new(), rebuild });
         }
+        object_plan = objects::plan(archive.header(), &archived, &live.objects, options, &HashSet::new())?;
     }
-    let plan = RestorePlan::new(archive.header(), &catalog, &options.filter)?;
+    let plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan)?;
     if !plan.misfits.is_empty() && !options.keep_going {
         return Err(plan.misfit_failure());
     }

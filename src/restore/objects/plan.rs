@@ -1,0 +1,282 @@
+//! How archived objects meet those of a target that holds some: what is made, what is replaced and by which way, what
+//! has to give way for that and comes back, and what stays although it differs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::{IfExists, ObjectOptions};
+use crate::failure::Failure;
+use crate::schema::compare::differences;
+use crate::schema::{Kind, Object, Section};
+
+/// What will become of objects.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectPlan {
+    /// Objects of the target that are removed, in the order of their removal.
+    pub remove: Vec<Object>,
+    /// Archived objects that are made, in their order.
+    pub make: Vec<Object>,
+    /// Removed objects that the archive does not have, and that are made again, in their order.
+    pub put_back: Vec<Object>,
+    /// Archived objects that replace the target's without its being removed: archived and live.
+    pub in_place: Vec<(Object, Object)>,
+    /// Objects of which only owner, comments or privileges are changed: archived and live.
+    pub adjust: Vec<(Object, Object)>,
+    /// Objects that differ and stay, and what differs.
+    pub differing: BTreeMap<String, String>,
+    /// Objects that are there just so.
+    pub same: usize,
+}
+
+/// Which objects the undoing of a restore is about: the identities that the restore touched.
+pub type Touched<'a> = Option<&'a [String]>;
+
+impl ObjectPlan {
+    /// Plans how `archived` meets `live`. Objects in `not_in_place` cannot be replaced in place: they are removed and
+    /// made again.
+    pub fn new(
+        archived: &[Object],
+        live: &[Object],
+        options: &ObjectOptions,
+        touched: Touched<'_>,
+        not_in_place: &HashSet<String>,
+    ) -> Result<ObjectPlan, Failure> {
+        let touched: Option<HashSet<&str>> = touched.map(|all| all.iter().map(String::as_str).collect());
+        let in_scope = |o: &&Object| touched.as_ref().is_none_or(|t| t.contains(o.identity.as_str()));
+        let archived: Vec<&Object> = archived.iter().filter(in_scope).collect();
+        let at: HashMap<&str, usize> =
+            live.iter().enumerate().map(|(n, o)| (o.identity.as_str(), n)).collect();
+        let archived_at: HashMap<&str, &Object> =
+            archived.iter().map(|o| (o.identity.as_str(), *o)).collect();
+        let rollback = touched.is_some();
+        let mut plan = ObjectPlan::default();
+        let mut refused = Vec::new();
+        let mut removed: BTreeSet<usize> = BTreeSet::new();
+        if rollback {
+            // What the restore made goes again.
+            let made = |o: &&Object| in_scope(o) && !archived_at.contains_key(o.identity.as_str());
+            removed.extend(live.iter().filter(made).filter_map(|o| at.get(o.identity.as_str())));
+        }
+        for object in &archived {
+            let Some(n) = at.get(object.identity.as_str()).copied() else {
+                if !is_declared_already(object, &at) {
+                    plan.make.push((*object).clone());
+                }
+                continue;
+            };
+            let there = &live[n];
+            let what = what_differs(object, there, options);
+            if options.clean && is_removable(object) {
+                removed.insert(n);
+            } else if what.is_empty() {
+                plan.same += 1;
+            } else if rollback || options.clean || options.if_exists == IfExists::Replace {
+                if !what.contains(&"definition") || !is_removable(object) {
+                    plan.adjust.push(((*object).clone(), there.clone()));
+                } else if can_be_in_place(object) && !not_in_place.contains(&object.identity) {
+                    plan.in_place.push(((*object).clone(), there.clone()));
+                } else {
+                    removed.insert(n);
+                }
+            } else if options.if_exists == IfExists::Fail {
+                refused.push(format!("{} ({})", object.identity, what.join(", ")));
+            } else {
+                plan.differing.insert(object.identity.clone(), what.join(", "));
+            }
+        }
+        if !refused.is_empty() {
+            return Err(Failure::failed(format!("objects of the target differ from the archive's:\n    {}", refused.join("\n    ")))
+                .state("the target is untouched")
+                .next("see how with pgkeep diff FILE live --schema --full; --if-exists skip leaves them as they are, --if-exists replace replaces them"));
+        }
+        plan.give_way(live, &archived_at, removed)?;
+        Ok(plan)
+    }
+
+    /// Removes what needs the removed ones, too, and sees to it that it comes back.
+    fn give_way(
+        &mut self,
+        live: &[Object],
+        archived: &HashMap<&str, &Object>,
+        chosen: BTreeSet<usize>,
+    ) -> Result<(), Failure> {
+        let mut needed_by: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (n, object) in live.iter().enumerate() {
+            object.needs.iter().for_each(|need| needed_by.entry(*need as usize).or_default().push(n));
+        }
+        let mut removed = chosen.clone();
+        let mut next: Vec<usize> = chosen.iter().copied().collect();
+        let mut blocked = Vec::new();
+        while let Some(n) = next.pop() {
+            let mut along: Vec<usize> = needed_by.get(&n).cloned().unwrap_or_default();
+            // A sequence goes with the column that it belongs to.
+            if live[n].kind == Kind::SequenceOwner
+                && live[n].needs.iter().any(|t| is_table_in(live, *t, &removed))
+            {
+                let sequences = live[n].needs.iter().map(|s| *s as usize);
+                along.extend(sequences.filter(|s| live[*s].kind == Kind::Sequence));
+            }
+            for other in along {
+                if removed.contains(&other) {
+                    continue;
+                }
+                let (object, cause) = (&live[other], &live[n]);
+                let holds_rows = matches!(object.kind, Kind::Table | Kind::ForeignTable);
+                if holds_rows || (cause.kind == Kind::Schema && object.kind != Kind::Privileges) {
+                    blocked.push(format!("{} needs {}", object.identity, cause.identity));
+                    continue;
+                }
+                removed.insert(other);
+                next.push(other);
+            }
+        }
+        if !blocked.is_empty() {
+            return Err(Failure::failed(format!(
+                "objects cannot be replaced while others need them:\n    {}",
+                blocked.join("\n    ")
+            ))
+            .state("the target is untouched")
+            .next("change them by hand (ALTER …), leave them as they are with --if-exists skip, or replace the tables as well: --clean"));
+        }
+        let making: HashSet<String> = self.make.iter().map(|o| o.identity.clone()).collect();
+        let gone: HashSet<&str> = removed.iter().map(|n| live[*n].identity.as_str()).collect();
+        let tables: HashSet<(&str, &str)> = removed
+            .iter()
+            .filter(|n| is_table(&live[**n]))
+            .map(|n| (live[*n].schema.as_deref().unwrap_or_default(), live[*n].name.as_str()))
+            .collect();
+        let of_removed = |o: &Object| {
+            o.table.as_ref().is_some_and(|(schema, name)| tables.contains(&(schema.as_str(), name.as_str())))
+        };
+        for n in &removed {
+            let object = &live[*n];
+            if archived.contains_key(object.identity.as_str()) {
+                continue;
+            }
+            // What belonged to a table that is replaced belonged to the table as it was.
+            if !chosen.contains(n) && !of_removed(object) {
+                self.put_back.push(object.clone());
+            }
+        }
+        self.in_place.retain(|(o, _)| !gone.contains(o.identity.as_str()));
+        self.adjust.retain(|(o, _)| !gone.contains(o.identity.as_str()));
+        self.differing.retain(|identity, _| !gone.contains(identity.as_str()));
+        let again =
+            archived.values().filter(|o| gone.contains(o.identity.as_str()) && !making.contains(&o.identity));
+        self.make.extend(again.map(|o| (*o).clone()));
+        self.remove = removed
+            .iter()
+            .rev()
+            .map(|n| &live[*n])
+            .filter(|o| !o.drop.is_empty() && (is_table(o) || !of_removed(o)))
+            .cloned()
+            .collect();
+        Ok(())
+    }
+
+    /// Puts what is made into the archive's order.
+    pub fn in_order_of(mut self, archived: &[Object]) -> ObjectPlan {
+        let order: HashMap<&str, usize> =
+            archived.iter().enumerate().map(|(n, o)| (o.identity.as_str(), n)).collect();
+        self.make.sort_by_key(|o| order.get(o.identity.as_str()).copied());
+        self
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_none(&self) -> bool {
+        self.remove.is_empty()
+            && self.make.is_empty()
+            && self.put_back.is_empty()
+            && self.in_place.is_empty()
+            && self.adjust.is_empty()
+    }
+
+    /// The identities of everything that is made, removed or changed.
+    pub fn touched(&self) -> Vec<String> {
+        let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o);
+        let all = self.remove.iter().chain(&self.make).chain(&self.put_back).chain(changed);
+        all.map(|o| o.identity.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The identities of everything that takes the place of something.
+    pub fn replaced(&self) -> Vec<String> {
+        let gone: HashSet<&str> = self.remove.iter().map(|o| o.identity.as_str()).collect();
+        let made = self.make.iter().filter(|o| gone.contains(o.identity.as_str()));
+        let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o);
+        made.chain(&self.put_back).chain(changed).map(|o| o.identity.clone()).collect()
+    }
+
+    /// How many objects are made where none was.
+    pub fn new_ones(&self) -> u64 {
+        let gone: HashSet<&str> = self.remove.iter().map(|o| o.identity.as_str()).collect();
+        self.make.iter().filter(|o| !gone.contains(o.identity.as_str())).count() as u64
+    }
+
+    /// Identities of what is removed and does not come back.
+    pub fn removed_for_good(&self) -> Vec<String> {
+        let back: HashSet<&str> =
+            self.make.iter().chain(&self.put_back).map(|o| o.identity.as_str()).collect();
+        self.remove
+            .iter()
+            .filter(|o| !back.contains(o.identity.as_str()))
+            .map(|o| o.identity.clone())
+            .collect()
+    }
+
+    /// Tables and sequences that are made, by schema and name.
+    pub fn coming(&self) -> HashSet<(String, String)> {
+        let relations = self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_relation());
+        relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
+    }
+
+    /// Tables that are removed, by schema and name.
+    pub fn going(&self) -> HashSet<(String, String)> {
+        let relations = self.remove.iter().filter(|o| is_table(o));
+        relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
+    }
+
+    /// What is made in this section, put back ones behind; without what is made last of all.
+    pub fn made_in(&self, section: Section) -> Vec<&Object> {
+        let all = self.make.iter().chain(&self.put_back);
+        all.filter(|o| o.section == section && !o.kind.is_last()).collect()
+    }
+
+    /// What is made last of all.
+    pub fn made_last(&self) -> Vec<&Object> {
+        self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_last()).collect()
+    }
+}
+
+/// What differs of what is wanted.
+fn what_differs(archived: &Object, live: &Object, options: &ObjectOptions) -> Vec<&'static str> {
+    let mut what = differences(archived, live);
+    what.retain(|w| match *w {
+        "owner" => !options.style.no_owner,
+        "privileges" => !options.style.no_privileges,
+        _ => true,
+    });
+    what
+}
+
+fn is_table(object: &Object) -> bool {
+    matches!(object.kind, Kind::Table | Kind::ForeignTable)
+}
+
+fn is_table_in(live: &[Object], n: u32, removed: &BTreeSet<usize>) -> bool {
+    removed.contains(&(n as usize)) && live.get(n as usize).is_some_and(is_table)
+}
+
+/// Schemas and extensions hold what is not the archive's: they are never removed to be made again. What cannot be
+/// removed cannot be made again.
+fn is_removable(object: &Object) -> bool {
+    !matches!(object.kind, Kind::Schema | Kind::Extension | Kind::Language) && !object.drop.is_empty()
+}
+
+/// Whether SQL knows a way to replace it that leaves what needs it alone.
+fn can_be_in_place(object: &Object) -> bool {
+    matches!(object.kind, Kind::Function | Kind::Procedure | Kind::View | Kind::Rule)
+}
+
+/// Whether this only declares what the target has whole.
+fn is_declared_already(object: &Object, live: &HashMap<&str, usize>) -> bool {
+    object.identity.strip_prefix("SHELL OF ").is_some_and(|whole| live.contains_key(whole))
+}
