@@ -10,7 +10,7 @@ use super::log::{LogFile, RestoreLog, TableFailure, TableOutcome};
 use super::merge::{self, Difference};
 use super::plan::{RestorePlan, TablePlan};
 use super::triggers::{self, Held};
-use super::{RestoreOptions, lock, safety, sequences, stage, verify};
+use super::{RestoreOptions, large_objects, lock, objects, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
 use crate::connection::Connector;
 use crate::failure::{Failure, FailureKind};
@@ -20,6 +20,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
 use crate::postgres::settings;
 use crate::progress::{Event, Events, Phase};
+use crate::schema::{Kind, Object};
 
 /// The server's defaults are made for many small queries; a restore joins whole tables in a few large ones.
 const MEMORY: &str = "SET LOCAL work_mem = '64MB';";
@@ -74,6 +75,9 @@ impl Attempt<'_> {
         let replica_role = triggers::set_replica_role(client).await?;
 
         let (catalog, plan) = self.lock().await?;
+        if plan.large_objects.is_some() && !self.options.dry_run {
+            self.lock_large_objects(&catalog.server.role, log).await?;
+        }
         self.check(&catalog, &plan, log)?;
 
         if self.options.safe && !self.options.dry_run {
@@ -86,6 +90,7 @@ impl Attempt<'_> {
                 filter: &self.options.filter,
                 restore_log: self.file.map(LogFile::name).unwrap_or_default(),
                 backup_file: log.backup_file.clone(),
+                mode: self.options.mode,
                 jobs: self.options.jobs,
                 events: self.events,
                 cancel: self.cancel,
@@ -97,11 +102,14 @@ impl Attempt<'_> {
             self.save(log)?;
         }
         log.before_counts = verify::counts(client, &plan.tables).await?;
+        if let Some(table) = &plan.large_objects {
+            log.before_counts.insert(table.shown.clone(), large_objects::count(client).await?);
+        }
         self.save(log)?;
 
-        let staged = self.stage_all(&plan, log).await?;
+        let (staged, large) = self.stage_all(&catalog, &plan, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
-        let merged = self.merge_all(&catalog, &plan, staged, replica_role, log).await;
+        let merged = self.merge_all(&catalog, &plan, staged, large, replica_role, log).await;
         self.events.emit(Event::Finished { phase: Phase::Merge });
         merged?;
         let done: Vec<_> =
@@ -161,10 +169,15 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn stage_all(&self, plan: &RestorePlan, log: &mut RestoreLog) -> Result<Vec<Staged>, Failure> {
+    async fn stage_all(
+        &self,
+        catalog: &Catalog,
+        plan: &RestorePlan,
+        log: &mut RestoreLog,
+    ) -> Result<(Vec<Staged>, Option<large_objects::Staged>), Failure> {
         let client = &self.session.client;
-        let total =
-            plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
+        let all = plan.tables.iter().chain(&plan.large_objects);
+        let total = all.flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
         let mut staged = Vec::new();
@@ -191,8 +204,56 @@ impl Attempt<'_> {
             }
         }
         client.batch_execute("SET LOCAL search_path = ''").await?;
+        let mut large = None;
+        if let Some(table) = &plan.large_objects {
+            client.batch_execute("SAVEPOINT pgkeep_stage").await?;
+            let (archive, mode, server) = (self.archive, self.options.mode, &catalog.server);
+            match large_objects::Staged::new(client, archive, table, mode, server, self.events).await {
+                Ok(staged) => {
+                    client.batch_execute("RELEASE SAVEPOINT pgkeep_stage").await?;
+                    large = Some(staged);
+                }
+                Err(failure) if self.goes_on_after(&failure) => {
+                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
+                    self.fail_table(log, &table.shown, &failure.what);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
         self.events.emit(Event::Finished { phase: Phase::Load });
-        Ok(staged)
+        Ok((staged, large))
+    }
+
+    async fn lock_large_objects(&self, role: &str, log: &mut RestoreLog) -> Result<(), Failure> {
+        if lock::large_objects(&self.session.client, self.connector, self.events).await?.is_none() {
+            let warning = format!(
+                "role {role} cannot keep others from writing large objects, as only a superuser can: what they write to restored ones meanwhile may be lost"
+            );
+            self.events.warn(warning.clone());
+            log.warnings.push(warning);
+        }
+        Ok(())
+    }
+
+    /// Writes large objects; the reason where they have to be left out.
+    async fn write_large_objects(
+        &self,
+        large: &mut large_objects::Staged,
+        log: &RestoreLog,
+        after: &mut BTreeMap<String, u64>,
+    ) -> Result<(), Failure> {
+        let objects = match large.difference.archived_only {
+            0 => Vec::new(),
+            _ => objects::chosen(self.archive.header(), &self.options.filter, &self.options.objects),
+        };
+        let definitions: Vec<Object> = objects.into_iter().filter(|o| o.kind == Kind::LargeObject).collect();
+        let style = &self.options.objects.style;
+        let now = large.write(&self.session.client, &definitions, style).await?;
+        if !self.options.dry_run {
+            large.check_counts(count(&log.before_counts, &large.table.shown), now)?;
+        }
+        after.insert(large.table.shown.clone(), now);
+        Ok(())
     }
 
     /// Whether a table's failure may be left behind: not a lost connection, not an interruption.
@@ -216,13 +277,14 @@ impl Attempt<'_> {
         catalog: &Catalog,
         plan: &RestorePlan,
         mut staged: Vec<Staged>,
+        mut large: Option<large_objects::Staged>,
         replica_role: bool,
         log: &mut RestoreLog,
     ) -> Result<(), Failure> {
         let client = &self.session.client;
         loop {
             client.batch_execute("SAVEPOINT pgkeep_merge").await?;
-            match self.merge_once(catalog, plan, &mut staged, replica_role, log).await? {
+            match self.merge_once(catalog, plan, &mut staged, &mut large, replica_role, log).await? {
                 None => {
                     client.batch_execute("RELEASE SAVEPOINT pgkeep_merge").await?;
                     return Ok(());
@@ -236,6 +298,7 @@ impl Attempt<'_> {
                         .await?;
                     self.fail_table(log, &table, &failure.what);
                     staged.retain(|s| s.table.shown != table);
+                    large = large.filter(|l| l.table.shown != table);
                 }
             }
         }
@@ -247,6 +310,7 @@ impl Attempt<'_> {
         catalog: &Catalog,
         plan: &RestorePlan,
         staged: &mut [Staged],
+        large: &mut Option<large_objects::Staged>,
         replica_role: bool,
         log: &mut RestoreLog,
     ) -> Result<Option<(String, Failure)>, Failure> {
@@ -273,6 +337,11 @@ impl Attempt<'_> {
         let tables: Vec<TablePlan> = staged.iter().map(|s| s.table.clone()).collect();
         let mut after = log.before_counts.clone();
         after.extend(verify::counts(client, &tables).await?);
+        if let Some(large) = large
+            && let Err(failure) = self.write_large_objects(large, log, &mut after).await
+        {
+            return Ok(Some((large.table.shown.clone(), failure)));
+        }
         for at in staged.iter() {
             let shown = &at.table.shown;
             let (before, now) = (count(&log.before_counts, shown), count(&after, shown));
@@ -300,6 +369,7 @@ impl Attempt<'_> {
         self.events.emit(Event::Finished { phase: Phase::Verify });
         log.after_counts = after;
         log.tables_restored = staged.iter().map(|s| (s.table.shown.clone(), outcome(s))).collect();
+        log.tables_restored.extend(large.iter().map(|l| (l.table.shown.clone(), l.outcome())));
         Ok(None)
     }
 

@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod fate;
 pub mod foreign_keys;
+pub mod large_objects;
 pub mod lock;
 pub mod log;
 pub mod merge;
