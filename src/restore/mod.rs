@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod create;
 pub mod fate;
 pub mod foreign_keys;
+pub mod large_objects;
 pub mod lock;
 pub mod log;
 pub mod merge;

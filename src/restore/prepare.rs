@@ -202,8 +202,10 @@ async fn look(
         }
     }
     client.batch_execute("ROLLBACK").await?;
+    let large = plan.large_objects.iter().filter(|_| catalog.server.has_large_objects);
+    tables_with_rows.extend(large.map(|t| t.shown.clone()));
     tables_with_rows.sort();
-    let tables = plan.tables.iter().map(|t| t.shown.clone()).collect();
+    let tables = plan.tables.iter().chain(&plan.large_objects).map(|t| t.shown.clone()).collect();
     Ok(Looked { tables, tables_with_rows, rebuild: None })
 }
 

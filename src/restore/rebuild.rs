@@ -131,7 +131,7 @@ impl Rebuild<'_> {
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
             }
-            for table in &plan.tables {
+            for table in plan.tables.iter().chain(&plan.large_objects) {
                 log.before_counts.insert(table.shown.clone(), 0);
             }
             let loaded = load::all(self, &sessions, &plan).await?;
