@@ -17,7 +17,9 @@ mod database;
 mod domains;
 pub mod draft;
 mod foreign;
+mod foreign_keys;
 mod functions;
+mod indexes;
 mod large_objects;
 mod materialized;
 mod operators;
@@ -29,6 +31,9 @@ mod roles;
 mod rows;
 mod schemaless;
 mod schemas;
+mod sequences;
+mod statistics;
+mod tables;
 mod text_search;
 mod triggers;
 mod types;
@@ -106,6 +111,11 @@ async fn drafts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
         functions::read(reader).boxed(),
         operators::read(reader).boxed(),
         text_search::read(reader).boxed(),
+        tables::read(reader).boxed(),
+        sequences::read(reader).boxed(),
+        indexes::read(reader).boxed(),
+        foreign_keys::read(reader).boxed(),
+        statistics::read(reader).boxed(),
         views::read(reader).boxed(),
         materialized::read(reader).boxed(),
         policies::read(reader).boxed(),

@@ -38,7 +38,8 @@ pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> R
     run(client, &remove, What::Removal, style).await?;
     run(client, &plan.made_in(Section::PreData), What::Definition, style).await?;
     for (archived, live) in &plan.in_place {
-        let made = Object { create: in_place(archived), comments: Vec::new(), owner: None, ..archived.clone() };
+        let made =
+            Object { create: in_place(archived), comments: Vec::new(), owner: None, ..archived.clone() };
         one(client, &made, What::Definition, style).await?;
         adjust(client, archived, live, style).await?;
     }
@@ -85,7 +86,13 @@ async fn adjust(client: &Client, archived: &Object, live: &Object, style: &Style
     if !privileged {
         statements.extend(archived.privilege_statements(style));
     }
-    let changes = Object { create: statements, comments: Vec::new(), owner: None, tablespace: None, ..archived.clone() };
+    let changes = Object {
+        create: statements,
+        comments: Vec::new(),
+        owner: None,
+        tablespace: None,
+        ..archived.clone()
+    };
     one(client, &changes, What::Definition, style).await
 }
 
@@ -93,7 +100,8 @@ async fn adjust(client: &Client, archived: &Object, live: &Object, style: &Style
 fn comments(wanted: &[String], there: &[String]) -> Vec<String> {
     let target = |sql: &String| sql.split_once(" IS ").map(|(target, _)| target.to_owned());
     let kept: HashMap<String, &String> = wanted.iter().filter_map(|sql| Some((target(sql)?, sql))).collect();
-    let gone = there.iter().filter_map(target).filter(|t| !kept.contains_key(t)).map(|t| format!("{t} IS NULL"));
+    let gone =
+        there.iter().filter_map(target).filter(|t| !kept.contains_key(t)).map(|t| format!("{t} IS NULL"));
     gone.chain(wanted.iter().filter(|sql| !there.contains(sql)).cloned()).collect()
 }
 
@@ -107,7 +115,8 @@ fn inverted(grant: &Grant) -> Option<Grant> {
     };
     let rest = rest.strip_suffix(" WITH GRANT OPTION").unwrap_or(rest);
     // The last such word that is no part of a quoted name.
-    let at = rest.match_indices(to).map(|(at, _)| at).rfind(|at| rest[..*at].matches('"').count() % 2 == 0)?;
+    let is_plain = |at: &usize| rest[..*at].matches('"').count().is_multiple_of(2);
+    let at = rest.match_indices(to).map(|(at, _)| at).filter(is_plain).last()?;
     let sql = format!("{instead} {}{from}{}", &rest[..at], &rest[at + to.len()..]);
     Some(Grant { sql, ..grant.clone() })
 }
@@ -121,7 +130,10 @@ mod tests {
     fn what_was_granted_is_revoked_and_the_other_way_round() {
         for (sql, expected) in [
             ("GRANT SELECT ON TABLE s.t TO app", "REVOKE SELECT ON TABLE s.t FROM app"),
-            ("GRANT ALL ON TABLE s.\" TO x\" TO \"a TO b\" WITH GRANT OPTION", "REVOKE ALL ON TABLE s.\" TO x\" FROM \"a TO b\""),
+            (
+                "GRANT ALL ON TABLE s.\" TO x\" TO \"a TO b\" WITH GRANT OPTION",
+                "REVOKE ALL ON TABLE s.\" TO x\" FROM \"a TO b\"",
+            ),
             ("REVOKE ALL ON FUNCTION f() FROM PUBLIC", "GRANT ALL ON FUNCTION f() TO PUBLIC"),
         ] {
             let grant = Grant { sql: sql.to_owned(), grantor: None, roles: Vec::new() };

@@ -43,8 +43,10 @@ impl ObjectPlan {
         let touched: Option<HashSet<&str>> = touched.map(|all| all.iter().map(String::as_str).collect());
         let in_scope = |o: &&Object| touched.as_ref().is_none_or(|t| t.contains(o.identity.as_str()));
         let archived: Vec<&Object> = archived.iter().filter(in_scope).collect();
-        let at: HashMap<&str, usize> = live.iter().enumerate().map(|(n, o)| (o.identity.as_str(), n)).collect();
-        let archived_at: HashMap<&str, &Object> = archived.iter().map(|o| (o.identity.as_str(), *o)).collect();
+        let at: HashMap<&str, usize> =
+            live.iter().enumerate().map(|(n, o)| (o.identity.as_str(), n)).collect();
+        let archived_at: HashMap<&str, &Object> =
+            archived.iter().map(|o| (o.identity.as_str(), *o)).collect();
         let rollback = touched.is_some();
         let mut plan = ObjectPlan::default();
         let mut refused = Vec::new();
@@ -107,7 +109,9 @@ impl ObjectPlan {
         while let Some(n) = next.pop() {
             let mut along: Vec<usize> = needed_by.get(&n).cloned().unwrap_or_default();
             // A sequence goes with the column that it belongs to.
-            if live[n].kind == Kind::SequenceOwner && live[n].needs.iter().any(|t| is_table_in(live, *t, &removed)) {
+            if live[n].kind == Kind::SequenceOwner
+                && live[n].needs.iter().any(|t| is_table_in(live, *t, &removed))
+            {
                 let sequences = live[n].needs.iter().map(|s| *s as usize);
                 along.extend(sequences.filter(|s| live[*s].kind == Kind::Sequence));
             }
@@ -156,7 +160,8 @@ impl ObjectPlan {
         self.in_place.retain(|(o, _)| !gone.contains(o.identity.as_str()));
         self.adjust.retain(|(o, _)| !gone.contains(o.identity.as_str()));
         self.differing.retain(|identity, _| !gone.contains(identity.as_str()));
-        let again = archived.values().filter(|o| gone.contains(o.identity.as_str()) && !making.contains(&o.identity));
+        let again =
+            archived.values().filter(|o| gone.contains(o.identity.as_str()) && !making.contains(&o.identity));
         self.make.extend(again.map(|o| (*o).clone()));
         self.remove = removed
             .iter()
@@ -204,7 +209,11 @@ impl ObjectPlan {
     pub fn removed_for_good(&self) -> Vec<String> {
         let back: HashSet<&str> =
             self.make.iter().chain(&self.put_back).map(|o| o.identity.as_str()).collect();
-        self.remove.iter().filter(|o| !back.contains(o.identity.as_str())).map(|o| o.identity.clone()).collect()
+        self.remove
+            .iter()
+            .filter(|o| !back.contains(o.identity.as_str()))
+            .map(|o| o.identity.clone())
+            .collect()
     }
 
     /// Tables and sequences that are made, by schema and name.

@@ -1,0 +1,217 @@
+//! Indexes, and the unique, primary and exclusion constraints that have one; the attachment of a partition's index to
+//! that of the table above; marks that a table bears of an index (clustered on it, identified by it).
+
+use std::collections::HashMap;
+
+use futures_util::future::try_join3;
+use tokio_postgres::{Error, Row};
+
+use super::draft::{Address, Draft, Part, Reader, at, class, of_table, post_data};
+use super::tables::catalog::letter;
+use crate::schema::{Kind, Object};
+
+/// An invalid index is the remains of a failed `CREATE INDEX CONCURRENTLY`, but on a partitioned table it is one that
+/// not all partitions have yet.
+fn indexes_query() -> String {
+    format!(
+        "SELECT i.indexrelid, n.nspname, c.relname,
+            pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+            pg_catalog.quote_ident(c.relname), t.oid, t.relname,
+            pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.relname),
+            ts.spcname, i.indisclustered, i.indisreplident,
+            CASE WHEN r.oid IS NULL THEN pg_catalog.pg_get_indexdef(i.indexrelid) END,
+            r.oid, r.conname, pg_catalog.quote_ident(r.conname), pg_catalog.pg_get_constraintdef(r.oid),
+            COALESCE(r.condeferrable, false), COALESCE(r.condeferred, false),
+            CASE WHEN r.contype IN ('p', 'u') THEN {} END,
+            h.inhparent, pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.relname),
+            CASE WHEN c.relkind = 'I' AND i.indisreplident THEN
+                ARRAY(SELECT b.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) b WHERE b.relid <> c.oid)
+            END, t.relkind
+        FROM pg_catalog.pg_index i
+        JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
+        LEFT JOIN pg_catalog.pg_tablespace ts ON ts.oid = c.reltablespace
+        LEFT JOIN pg_catalog.pg_constraint r ON r.conindid = i.indexrelid AND r.conrelid = i.indrelid
+            AND r.contype IN ('p', 'u', 'x')
+        LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = i.indexrelid
+        LEFT JOIN pg_catalog.pg_class p ON p.oid = h.inhparent
+        LEFT JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+        WHERE (i.indisvalid OR t.relkind = 'p') AND i.indisready
+            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'",
+        super::tables::catalog::options("c.reloptions", ""),
+    )
+}
+
+/// Statistics targets of expressions.
+const STATISTICS: &str = "SELECT a.attrelid, a.attnum, a.attstattarget::int4
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    WHERE c.relkind IN ('i', 'I') AND a.attnum > 0 AND a.attstattarget >= 0
+    ORDER BY a.attrelid, a.attnum";
+
+/// Indexes that are to go with an extension.
+const EXTENSIONS: &str = "SELECT d.objid, pg_catalog.quote_ident(e.extname)
+    FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_class c ON c.oid = d.objid
+    JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+    WHERE d.classid = 1259 AND d.refclassid = 3079 AND d.deptype = 'x' AND c.relkind IN ('i', 'I')
+    ORDER BY d.objid, e.extname";
+
+/// An index as the catalogs have it.
+struct Index {
+    oid: u32,
+    schema: String,
+    name: String,
+    qualified: String,
+    quoted: String,
+    table_oid: u32,
+    table: String,
+    qualified_table: String,
+    of_partitioned_table: bool,
+    tablespace: Option<String>,
+    is_clustered: bool,
+    is_replica_identity: bool,
+    /// The parent's `oid` and name.
+    above: Option<(u32, String)>,
+    /// Indexes of partitions at all depths, where a mark has to wait for them.
+    below: Vec<u32>,
+}
+
+/// Reads them.
+pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
+    let indexes = indexes_query();
+    let (indexes, statistics, extensions) =
+        try_join3(reader.rows(&indexes), reader.rows(STATISTICS), reader.rows(EXTENSIONS)).await?;
+    let mut further: HashMap<u32, Vec<String>> = HashMap::new();
+    for row in statistics {
+        let (column, target): (i16, i32) = (row.get(1), row.get(2));
+        further.entry(row.get(0)).or_default().push(format!("ALTER COLUMN {column} SET STATISTICS {target}"));
+    }
+    for row in extensions {
+        let extension: String = row.get(1);
+        further.entry(row.get(0)).or_default().push(format!("DEPENDS ON EXTENSION {extension}"));
+    }
+    let mut drafts = Vec::with_capacity(indexes.len());
+    for row in indexes {
+        let index = index(&row);
+        let made = match row.get::<_, Option<u32>>(12) {
+            Some(oid) => constraint(&index, oid, &row),
+            None => plain(&index, &row),
+        };
+        let Some(mut draft) = made else { continue };
+        draft.object.tablespace = index.tablespace.clone();
+        let further = further.remove(&index.oid).unwrap_or_default();
+        draft.object.create.extend(further.iter().map(|f| format!("ALTER INDEX {} {f}", index.qualified)));
+        drafts.push(draft);
+        drafts.extend(attachment(&index));
+        drafts.extend(mark(&index));
+    }
+    Ok(drafts)
+}
+
+fn index(row: &Row) -> Index {
+    let above: Option<u32> = row.get(19);
+    Index {
+        oid: row.get(0),
+        schema: row.get(1),
+        name: row.get(2),
+        qualified: row.get(3),
+        quoted: row.get(4),
+        table_oid: row.get(5),
+        table: row.get(6),
+        qualified_table: row.get(7),
+        of_partitioned_table: letter(row, 22) == 'p',
+        tablespace: row.get(8),
+        is_clustered: row.get(9),
+        is_replica_identity: row.get(10),
+        above: above.and_then(|oid| Some((oid, row.get::<_, Option<String>>(20)?))),
+        below: row.get::<_, Option<Vec<u32>>>(21).unwrap_or_default(),
+    }
+}
+
+impl Index {
+    fn of_it(&self, kind: Kind, identity: String, name: &str) -> Object {
+        post_data(of_table(kind, identity, name, (&self.schema, &self.table)))
+    }
+
+    /// What is attached to another index goes with that one, and cannot go before it.
+    fn drop(&self, statement: String) -> Vec<String> {
+        if self.above.is_some() { Vec::new() } else { vec![statement] }
+    }
+}
+
+fn plain(index: &Index, row: &Row) -> Option<Draft> {
+    let definition: Option<String> = row.get(11);
+    let identity = format!("INDEX {}", index.qualified);
+    let mut object = index.of_it(Kind::Index, identity.clone(), &index.name);
+    object.create = vec![definition?];
+    object.drop = index.drop(format!("DROP {identity}"));
+    Some(Draft::new(at(class::CLASS, index.oid), object))
+}
+
+fn constraint(index: &Index, oid: u32, row: &Row) -> Option<Draft> {
+    let (name, quoted): (String, String) = (row.get(13), row.get(14));
+    let definition = with_options(row.get::<_, Option<String>>(15)?, row);
+    let table = &index.qualified_table;
+    let identity = format!("CONSTRAINT {quoted} ON {table}");
+    let mut object = index.of_it(Kind::Constraint, identity, &name);
+    object.create = vec![format!("ALTER TABLE ONLY {table}\n    ADD CONSTRAINT {quoted} {definition}")];
+    let only = if index.of_partitioned_table { "" } else { "ONLY " };
+    object.drop = index.drop(format!("ALTER TABLE {only}{table} DROP CONSTRAINT {quoted}"));
+    let mut draft = Draft::new(at(class::CONSTRAINT, oid), object);
+    draft
+        .parts
+        .push(Part { at: at(class::CLASS, index.oid), identity: Some(format!("INDEX {}", index.qualified)) });
+    Some(draft)
+}
+
+/// The server leaves the index's options out of a definition of a unique or primary constraint.
+fn with_options(definition: String, row: &Row) -> String {
+    let Some(options) = row.get::<_, Option<String>>(18) else { return definition };
+    let suffix = match (row.get(16), row.get(17)) {
+        (true, true) => " DEFERRABLE INITIALLY DEFERRED",
+        (true, false) => " DEFERRABLE",
+        _ => "",
+    };
+    let columns = definition.strip_suffix(suffix).unwrap_or(&definition);
+    format!("{columns} WITH ({options}){suffix}")
+}
+
+fn attachment(index: &Index) -> Option<Draft> {
+    let (above, name) = index.above.as_ref()?;
+    let identity = format!("ATTACHMENT {}", index.qualified);
+    let mut object = index.of_it(Kind::Attachment, identity, &index.name);
+    object.create = vec![format!("ALTER INDEX {name} ATTACH PARTITION {}", index.qualified)];
+    let mut draft = Draft::new(at(class::ATTACHMENT, index.oid), object);
+    draft.needs =
+        vec![at(class::CLASS, *above), at(class::CLASS, index.oid), at(class::ATTACHMENT, index.table_oid)];
+    Some(draft)
+}
+
+fn mark(index: &Index) -> Option<Draft> {
+    let table = &index.qualified_table;
+    let identity = format!("INDEX MARK {}", index.qualified);
+    let mut object = index.of_it(Kind::IndexMark, identity, &index.name);
+    if index.is_clustered {
+        object.create.push(format!("ALTER TABLE {table} CLUSTER ON {}", index.quoted));
+        object.drop.push(format!("ALTER TABLE {table} SET WITHOUT CLUSTER"));
+    }
+    if index.is_replica_identity {
+        let change = format!("ALTER TABLE ONLY {table} REPLICA IDENTITY");
+        object.create.push(format!("{change} USING INDEX {}", index.quoted));
+        object.drop.push(format!("{change} DEFAULT"));
+    }
+    if object.create.is_empty() {
+        return None;
+    }
+    let mut draft = Draft::new(at(class::INDEX_MARK, index.oid), object);
+    draft.needs = vec![at(class::CLASS, index.oid), at(class::CLASS, index.table_oid)];
+    draft.needs.extend(attachments(&index.below));
+    Some(draft)
+}
+
+/// The attachments of these indexes: the index above is whole only behind them.
+pub fn attachments(indexes: &[u32]) -> impl Iterator<Item = Address> + '_ {
+    indexes.iter().map(|oid| at(class::ATTACHMENT, *oid))
+}
