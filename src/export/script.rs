@@ -73,8 +73,9 @@ fn chosen(header: &Header, options: &ScriptOptions, events: &Events) -> Result<V
     if header.schema.is_none() && (options.pre_data || options.post_data) {
         let what = "the archive holds no definitions, only rows";
         if !options.data {
-            return Err(Failure::usage(what)
-                .next("leave out --schema-only or --section; or choose a backup that was taken without --data-only"));
+            return Err(Failure::usage(what).next(
+                "leave out --schema-only or --section; or choose a backup that was taken without --data-only",
+            ));
         }
         events.warn(format!("{what}: so does the script, and its tables must be there"));
     }
@@ -318,8 +319,7 @@ impl Script<'_> {
         }
         for sequence in wanted {
             let last: i64 = sequence.last_value.parse().map_err(|_| {
-                let what =
-                    format!("the archive's last value of sequence {} is no integer", sequence.shown());
+                let what = format!("the archive's last value of sequence {} is no integer", sequence.shown());
                 Failure::new(FailureKind::Archive, what)
             })?;
             let name = format!("{}.{}", ident(&sequence.schema), ident(&sequence.name));
