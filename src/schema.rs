@@ -281,6 +281,11 @@ impl Kind {
 }
 
 impl Object {
+    /// Whether this is its schema and name.
+    pub fn is_named(&self, schema: &str, name: &str) -> bool {
+        self.schema.as_deref() == Some(schema) && self.name == name
+    }
+
     /// An object with nothing but a name; what else there is to it is filled in by whoever knows it.
     pub fn new(
         kind: Kind,

@@ -11,6 +11,7 @@ mod diff;
 mod export;
 mod lines;
 mod list;
+mod objects;
 mod restore;
 mod rollback;
 mod screen;

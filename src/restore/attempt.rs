@@ -1,6 +1,6 @@
 //! One try at the restoring transaction, from BEGIN to the moment before COMMIT.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::{LogFile, RestoreLog, TableFailure, TableOutcome};
 use super::merge::{self, Difference};
+use super::objects::change;
+use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::triggers::{self, Held};
-use super::{RestoreOptions, lock, safety, sequences, stage, verify};
+use super::{RestoreOptions, lock, objects, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
 use crate::connection::Connector;
 use crate::failure::{Failure, FailureKind};
@@ -18,8 +20,9 @@ use crate::folders::Folders;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
-use crate::postgres::settings;
+use crate::postgres::{ddl, settings};
 use crate::progress::{Event, Events, Phase};
+use crate::schema::Schema;
 
 /// The server's defaults are made for many small queries; a restore joins whole tables in a few large ones.
 const MEMORY: &str = "SET LOCAL work_mem = '64MB';";
@@ -42,6 +45,15 @@ pub struct Attempt<'a> {
     pub cancel: &'a CancellationToken,
     /// The log's file; none in a dry run.
     pub file: Option<&'a LogFile>,
+}
+
+/// What a try found when it held its locks.
+struct Locked {
+    catalog: Catalog,
+    plan: RestorePlan,
+    objects: ObjectPlan,
+    /// The objects of the target, where they had to be read.
+    live: Option<Schema>,
 }
 
 /// A table whose archived rows are staged and compared.
@@ -73,8 +85,9 @@ impl Attempt<'_> {
             })?;
         let replica_role = triggers::set_replica_role(client).await?;
 
-        let (catalog, plan) = self.lock().await?;
+        let Locked { catalog, plan, objects, live } = self.lock().await?;
         self.check(&catalog, &plan, log)?;
+        log.objects_differing = objects.differing.clone();
 
         if self.options.safe && !self.options.dry_run {
             let path = safety::Safety {
@@ -83,6 +96,9 @@ impl Attempt<'_> {
                 folders: self.folders,
                 catalog: catalog.clone(),
                 plan: &plan,
+                schema: (!objects.is_none()).then_some(live).flatten(),
+                touched: objects.touched(),
+                objects: &objects.remove,
                 filter: &self.options.filter,
                 restore_log: self.file.map(LogFile::name).unwrap_or_default(),
                 backup_file: log.backup_file.clone(),
@@ -99,6 +115,10 @@ impl Attempt<'_> {
         log.before_counts = verify::counts(client, &plan.tables).await?;
         self.save(log)?;
 
+        let (catalog, plan) = self.make_before(catalog, plan, &objects, log).await?;
+        if !self.options.objects.data {
+            return self.make_after(&objects, log).await;
+        }
         let staged = self.stage_all(&plan, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let merged = self.merge_all(&catalog, &plan, staged, replica_role, log).await;
@@ -110,26 +130,99 @@ impl Attempt<'_> {
             sequences::apply(client, &done, self.options.mode, applied).await?;
         }
         log.sequences_set = applied.set.iter().cloned().collect();
-        // A dry run holds no locks, so that nothing can be proven of what it did.
-        log.verified = !self.options.dry_run;
-        log.sum();
-        Ok(())
+        self.make_after(&objects, log).await
     }
 
     /// Takes the locks. What was read before them may have changed while they were waited for, so the catalog is read
     /// until it asks for no lock that is not held.
-    async fn lock(&self) -> Result<(Catalog, RestorePlan), Failure> {
+    async fn lock(&self) -> Result<Locked, Failure> {
         let client = &self.session.client;
         let mut held = lock::Held::default();
         loop {
             let catalog = Catalog::read(client).await?;
-            let plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter)?;
+            let (objects, live) = self.plan_objects().await?;
+            let plan = self.plan_rows(&catalog, &objects)?;
             if self.options.dry_run
                 || !lock::take(client, self.connector, &catalog, &plan, self.events, &mut held).await?
             {
-                return Ok((catalog, plan));
+                return Ok(Locked { catalog, plan, objects, live });
             }
         }
+    }
+
+    /// How the archive's objects meet the target's; with the target's, where they had to be read.
+    async fn plan_objects(&self) -> Result<(ObjectPlan, Option<Schema>), Failure> {
+        let header = self.archive.header();
+        let archived = objects::chosen(header, &self.options.filter, &self.options.objects);
+        if archived.is_empty() && !self.options.undoes_objects(header) {
+            return Ok((ObjectPlan::default(), None));
+        }
+        let client = &self.session.client;
+        let live = ddl::read(client, self.session.server_version_num).await?;
+        let plan = |not: &HashSet<String>| {
+            objects::plan(header, &archived, &live.objects, self.options, not)
+                .map(|p| p.in_order_of(&archived))
+        };
+        let mut plan_now = plan(&HashSet::new())?;
+        if !self.options.dry_run && !plan_now.in_place.is_empty() {
+            let not = change::not_in_place(client, &plan_now).await?;
+            if !not.is_empty() {
+                plan_now = plan(&not)?;
+            }
+        }
+        Ok((plan_now, Some(live)))
+    }
+
+    fn plan_rows(&self, catalog: &Catalog, objects: &ObjectPlan) -> Result<RestorePlan, Failure> {
+        let plan = RestorePlan::new(self.archive.header(), catalog, &self.options.filter, objects)?;
+        if self.options.objects.data {
+            return Ok(plan);
+        }
+        // Definitions alone: no row is touched but those of tables that are removed.
+        Ok(RestorePlan { going: plan.going, ..RestorePlan::default() })
+    }
+
+    /// Makes what stands before the rows. Returns the catalog and the plan with the tables that there are now.
+    async fn make_before(
+        &self,
+        catalog: Catalog,
+        plan: RestorePlan,
+        objects: &ObjectPlan,
+        log: &mut RestoreLog,
+    ) -> Result<(Catalog, RestorePlan), Failure> {
+        log.objects_replaced = objects.replaced();
+        log.objects_created = objects.new_ones();
+        log.objects_removed = objects.removed_for_good();
+        if objects.is_none() || self.options.dry_run {
+            return Ok((catalog, plan));
+        }
+        let client = &self.session.client;
+        change::before_rows(client, objects, &self.options.objects.style).await?;
+        if !self.options.objects.data {
+            return Ok((catalog, plan));
+        }
+        let catalog = Catalog::read(client).await?;
+        let mut plan =
+            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &ObjectPlan::default())?;
+        if !plan.misfits.is_empty() && !self.options.keep_going {
+            return Err(plan.misfit_failure());
+        }
+        plan.misfits.clear();
+        for table in &plan.tables {
+            log.before_counts.entry(table.shown.clone()).or_insert(0);
+        }
+        Ok((catalog, plan))
+    }
+
+    /// Makes what stands behind the rows.
+    async fn make_after(&self, objects: &ObjectPlan, log: &mut RestoreLog) -> Result<(), Failure> {
+        if !self.options.dry_run && !objects.is_none() {
+            change::after_rows(&self.session.client, objects, &self.options.objects.style).await?;
+        }
+        // A dry run holds no locks, so that nothing can be proven of what it did.
+        log.verified = !self.options.dry_run;
+        log.sum();
+        Ok(())
     }
 
     /// Whether tables of the archive use the sequence and none of them is restored: then the sequence stays, too.

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::model::Header;
 use crate::selection::TableFilter;
 use objects::ObjectOptions;
 
@@ -66,4 +67,11 @@ pub struct RestoreOptions {
     pub critical: Vec<String>,
     /// What of the schema is restored, and how.
     pub objects: ObjectOptions,
+}
+
+impl RestoreOptions {
+    /// Whether this undoes a restore that touched objects.
+    pub fn undoes_objects(&self, header: &Header) -> bool {
+        self.rollback && header.guards.as_ref().is_some_and(|g| !g.objects.is_empty())
+    }
 }

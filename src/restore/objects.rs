@@ -6,6 +6,10 @@ pub mod plan;
 
 use std::collections::HashSet;
 
+use super::RestoreOptions;
+use crate::failure::Failure;
+use plan::ObjectPlan;
+
 use crate::archive::model::Header;
 use crate::schema::script::Style;
 use crate::schema::{Kind, Object, Section, scope};
@@ -74,6 +78,19 @@ pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions) ->
     };
     let kept: HashSet<usize> = (0..objects.len()).filter(|n| wanted(&objects[*n])).collect();
     if kept.len() == objects.len() { objects } else { scope::keep(objects, &kept) }
+}
+
+/// Plans how the chosen objects meet those of the target. Undoing a restore is about what that restore touched, and
+/// about nothing else.
+pub fn plan(
+    header: &Header,
+    archived: &[Object],
+    live: &[Object],
+    options: &RestoreOptions,
+    not_in_place: &HashSet<String>,
+) -> Result<ObjectPlan, Failure> {
+    let touched = options.rollback.then(|| header.guards.as_ref().map_or(&[][..], |g| g.objects.as_slice()));
+    ObjectPlan::new(archived, live, &options.objects, touched, not_in_place)
 }
 
 /// Whether a database that holds nothing but these objects is as good as new: it has none but what every new database

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::objects::plan::ObjectPlan;
 use crate::archive::model::{self, Header};
 use crate::backup::snapshot::row_security_failure;
 use crate::failure::{Failure, FailureKind};
@@ -57,11 +58,22 @@ pub struct RestorePlan {
     pub sequences: Vec<SequencePlan>,
     /// Tables (and sequences) that do not fit, with the reason.
     pub misfits: Vec<(String, String)>,
+    /// `oid`s of tables of the target that are removed, to be made again or not.
+    pub going: Vec<u32>,
 }
 
 impl RestorePlan {
     /// Plans a restore of the archived tables that `filter` wants.
-    pub fn new(header: &Header, catalog: &Catalog, filter: &TableFilter) -> Result<RestorePlan, Failure> {
+    pub fn new(
+        header: &Header,
+        catalog: &Catalog,
+        filter: &TableFilter,
+        objects: &ObjectPlan,
+    ) -> Result<RestorePlan, Failure> {
+        let (coming, going) = (objects.coming(), objects.going());
+        let is_in = |set: &HashSet<(String, String)>, schema: &str, name: &str| {
+            !set.is_empty() && set.contains(&(schema.to_owned(), name.to_owned()))
+        };
         let names = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
         let unmatched = filter.unmatched(names);
         if !unmatched.is_empty() {
@@ -77,6 +89,10 @@ impl RestorePlan {
                 continue;
             }
             chosen.insert(index as u32);
+            // Its rows come into a table that is not there yet.
+            if is_in(&coming, &table.schema, &table.name) {
+                continue;
+            }
             match fit(catalog, table) {
                 Ok(relation) => plan.tables.push(TablePlan {
                     index: index as u32,
@@ -95,11 +111,13 @@ impl RestorePlan {
                 Err(reason) => plan.misfits.push((table.shown(), reason)),
             }
         }
+        let gone = catalog.relations.iter().filter(|r| is_in(&going, &r.schema, &r.name));
+        plan.going = gone.map(|r| r.oid).collect();
         plan.set_aside_overlaps(catalog);
         for sequence in &header.sequences {
             // A sequence that no table uses goes along when all tables do.
             let wanted = filter.is_all() || sequence.used_by.iter().any(|t| chosen.contains(t));
-            if !wanted {
+            if !wanted || is_in(&coming, &sequence.schema, &sequence.name) {
                 continue;
             }
             let found =
@@ -215,15 +233,28 @@ impl RestorePlan {
     /// The tables in scope with everything above and below them in their partition trees.
     pub fn closure(&self, catalog: &Catalog) -> HashSet<u32> {
         let mut set = HashSet::new();
-        for table in &self.tables {
-            let mut below = vec![table.relation];
+        for root in self.tables.iter().map(|t| t.relation).chain(self.going.iter().copied()) {
+            let mut below = vec![root];
             while let Some(oid) = below.pop() {
                 set.insert(oid);
                 below.extend(catalog.partitions(oid).map(|p| p.oid));
             }
-            set.extend(catalog.ancestors(table.relation));
+            set.extend(catalog.ancestors(root));
         }
         set
+    }
+
+    /// The tables that are locked and saved: those whose rows are restored, and those that are removed; of a
+    /// partition tree that is removed, its top.
+    pub fn roots<'a>(&self, catalog: &'a Catalog) -> Vec<&'a Relation> {
+        let restored = self.tables.iter().map(|t| t.relation);
+        let below = |oid: &u32| {
+            let taken =
+                |above: u32| self.going.contains(&above) || self.tables.iter().any(|t| t.relation == above);
+            catalog.ancestors(*oid).any(taken) || self.tables.iter().any(|t| t.relation == *oid)
+        };
+        let removed = self.going.iter().copied().filter(|oid| !below(oid));
+        restored.chain(removed).filter_map(|oid| catalog.relation(oid)).collect()
     }
 
     /// The foreign keys that touch the tables in scope. Inherited ones are covered by the constraint they come from.

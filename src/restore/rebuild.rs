@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::RestoreOptions;
 use super::log::{LogFile, RestoreLog, TableOutcome};
 use super::objects::apply::{self, What};
+use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
 use super::sequences::{self, Applied};
 use crate::archive::reader::Archive;
@@ -81,7 +82,12 @@ impl Rebuild<'_> {
             client.batch_execute(&self.begin()).await?;
             let catalog = Catalog::read(client).await?;
             client.batch_execute("ROLLBACK").await?;
-            let plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter)?;
+            let plan = RestorePlan::new(
+                self.archive.header(),
+                &catalog,
+                &self.options.filter,
+                &ObjectPlan::default(),
+            )?;
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
             }

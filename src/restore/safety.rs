@@ -22,9 +22,10 @@ use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
 use crate::listing;
-use crate::postgres::catalog::Catalog;
+use crate::postgres::catalog::{Catalog, RelationKind, SequenceInfo};
 use crate::postgres::connect::Session;
 use crate::progress::{Events, Phase};
+use crate::schema::{Kind, Object, Schema};
 use crate::selection::TableFilter;
 
 /// What a safety backup is taken for.
@@ -39,6 +40,12 @@ pub struct Safety<'a> {
     pub catalog: Catalog,
     /// What will be restored.
     pub plan: &'a RestorePlan,
+    /// The objects of the target, where some of them are about to be made, changed or removed; else none.
+    pub schema: Option<Schema>,
+    /// The identities of those.
+    pub touched: Vec<String>,
+    /// Those that are about to be removed.
+    pub objects: &'a [Object],
     /// What the user chose, for the header.
     pub filter: &'a TableFilter,
     /// File name of the restore's log.
@@ -59,9 +66,16 @@ impl Safety<'_> {
         let client = &self.session.client;
         let scope = self.plan.closure(&self.catalog);
         self.catalog.read_sizes(client, |relation| scope.contains(&relation.oid)).await?;
-        let roots = self.plan.tables.iter().filter_map(|t| self.catalog.relation(t.relation)).collect();
-        let plan = Plan::of(&self.catalog, roots);
-        let sequences: HashSet<u32> = self.plan.sequences.iter().map(|s| s.target.oid).collect();
+        let roots = self.plan.roots(&self.catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign);
+        let plan = Plan::of(&self.catalog, roots.collect());
+        // Those of tables that are removed go with them.
+        let of_removed = |s: &SequenceInfo| s.used_by.iter().any(|t| self.plan.going.contains(t));
+        let removed = self.catalog.sequences.iter().filter(|s| {
+            of_removed(s)
+                || self.objects.iter().any(|o| o.kind == Kind::Sequence && o.is_named(&s.schema, &s.name))
+        });
+        let sequences: HashSet<u32> =
+            self.plan.sequences.iter().map(|s| s.target.oid).chain(removed.map(|s| s.oid)).collect();
         snapshot::check_readable(&self.catalog, &plan, &sequences)?;
         self.catalog.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
         let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
@@ -72,9 +86,10 @@ impl Safety<'_> {
             backup_file: self.backup_file,
             ordinal: listing::next_ordinal(&folder)
                 .map_err(|e| Failure::from_io(format!("reading folder {}", folder.display()), &e))?,
-            objects: Vec::new(),
+            objects: self.touched,
         };
-        let header = header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards), None);
+        let header =
+            header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards), self.schema);
         let more = self.jobs.min(plan.units.len()).saturating_sub(1);
         let workers = self.connector.workers(more, self.events).await;
         let dump = Dump {

@@ -205,6 +205,12 @@ impl ObjectPlan {
         made.chain(&self.put_back).chain(changed).map(|o| o.identity.clone()).collect()
     }
 
+    /// How many objects are made where none was.
+    pub fn new_ones(&self) -> u64 {
+        let gone: HashSet<&str> = self.remove.iter().map(|o| o.identity.as_str()).collect();
+        self.make.iter().filter(|o| !gone.contains(o.identity.as_str())).count() as u64
+    }
+
     /// Identities of what is removed and does not come back.
     pub fn removed_for_good(&self) -> Vec<String> {
         let back: HashSet<&str> =
