@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rows::Rows;
 use super::{ExportError, Exported, large_objects};
-use crate::archive::model::{Header, Table};
+use crate::archive::model::Header;
 use crate::archive::reader::Archive;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::quote;
@@ -100,15 +100,24 @@ fn chosen(header: &Header, options: &ScriptOptions, events: &Events) -> Result<V
         Section::PreData => options.pre_data,
         Section::PostData => options.post_data,
     };
-    Ok(objects.into_iter().filter(wanted).collect())
+    objects.retain(wanted);
+    for object in objects.iter_mut().filter(|o| is_public(o)) {
+        // Every new database has it; one from which it was dropped is to have it, too.
+        object.create = vec!["CREATE SCHEMA IF NOT EXISTS public".to_owned()];
+        object.drop.clear();
+    }
+    Ok(objects)
+}
+
+fn is_public(object: &Object) -> bool {
+    object.kind == Kind::Schema && object.name == "public"
 }
 
 /// The positions of the tables to fill, those that others refer to before these, where no circle forbids.
 fn tables(archive: &Archive, filter: &TableFilter) -> Vec<usize> {
     let all = &archive.header().tables;
-    // Large objects belong to no table; as with pg_dump they come with everything, or not at all.
-    let wants = |t: &Table| if t.large_objects { filter.is_all() } else { filter.wants(&t.schema, &t.name) };
-    let mut left: Vec<usize> = (0..all.len()).filter(|n| wants(&all[*n])).collect();
+    let mut left: Vec<usize> =
+        (0..all.len()).filter(|n| filter.wants(&all[*n].schema, &all[*n].name)).collect();
     left.sort_by_key(|n| (all[*n].large_objects, &all[*n].schema, &all[*n].name));
     let places: HashMap<(&str, &str), usize> =
         left.iter().map(|n| ((all[*n].schema.as_str(), all[*n].name.as_str()), *n)).collect();
@@ -283,7 +292,7 @@ impl Script<'_> {
         }
         if table.large_objects {
             self.heading("Bytes of large objects")?;
-            large_objects::write(rows, index, self.out)?;
+            large_objects::write(rows, index, !self.options.pre_data, self.out)?;
             return Ok(writeln!(self.out)?);
         }
         self.heading(&format!("Rows of {}", table.shown()))?;
