@@ -17,11 +17,7 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
        pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text,
        pg_catalog.pg_get_viewdef(c.oid), pg_catalog.concat_ws(', ', {options}, {toast}),
        c.reltype, t.typarray, w.oid, s.spcname::pg_catalog.text,
-       NULLIF(am.amname, 'heap')::pg_catalog.text, c.relreplident::pg_catalog.text, c.relispopulated,
-       ARRAY(SELECT pg_catalog.quote_ident(e.extname)
-               FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-              WHERE d.classid = 1259 AND d.objid = c.oid AND d.refclassid = 3079 AND d.deptype = 'x'
-              ORDER BY 1)
+       NULLIF(am.amname, 'heap')::pg_catalog.text, c.relreplident::pg_catalog.text, c.relispopulated
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_catalog.pg_class tc ON tc.oid = c.reltoastrelid
@@ -62,7 +58,8 @@ SELECT a.attrelid, pg_catalog.quote_ident(a.attname),
     )
 }
 
-/// Which materialized views each reads from, through views and through functions whose bodies the server understands.
+/// Which materialized views each reads from, through views, operators, and functions whose bodies the server
+/// understands.
 const READS: &str = "
 WITH RECURSIVE reads (root, class, oid) AS (
   SELECT c.oid, 1259::pg_catalog.oid, c.oid FROM pg_catalog.pg_class c
@@ -77,9 +74,9 @@ WITH RECURSIVE reads (root, class, oid) AS (
        WHERE r.class = 1259 AND w.ev_class = r.oid
       UNION ALL
       SELECT x.refclassid, x.refobjid FROM pg_catalog.pg_depend x
-       WHERE r.class = 1255 AND x.classid = 1255 AND x.objid = r.oid) d ON true
+       WHERE r.class <> 1259 AND x.classid = r.class AND x.objid = r.oid) d ON true
     LEFT JOIN pg_catalog.pg_class c ON d.refclassid = 1259 AND c.oid = d.refobjid
-   WHERE c.relkind IN ('v', 'm') OR d.refclassid = 1255 AND d.refobjid >= 16384)
+   WHERE c.relkind IN ('v', 'm') OR d.refclassid IN (1255, 2617) AND d.refobjid >= 16384)
 SELECT r.root, r.oid
   FROM reads r JOIN pg_catalog.pg_class c ON r.class = 1259 AND c.oid = r.oid
  WHERE c.relkind = 'm' AND r.oid <> r.root
@@ -150,9 +147,6 @@ fn view(row: &Row, columns: &[&Row]) -> Option<Draft> {
         "f" => object.create.push(format!("ALTER TABLE ONLY {sql} REPLICA IDENTITY FULL")),
         // By an index: when there is one.
         _ => {}
-    }
-    for extension in row.get::<_, Vec<&str>>(14) {
-        object.create.push(format!("ALTER MATERIALIZED VIEW {sql} DEPENDS ON EXTENSION {extension}"));
     }
     object.drop = vec![format!("DROP MATERIALIZED VIEW {sql}")];
     let mut draft = Draft::new(at(class::CLASS, row.get(0)), object);

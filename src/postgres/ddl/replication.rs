@@ -90,7 +90,7 @@ SELECT s.oid, s.subname::pg_catalog.text, pg_catalog.quote_ident(s.subname),
         reader.pick(17, "CASE WHEN s.subfailover THEN 'failover = true' END", "NULL"),
         reader.pick(
             16,
-            "CASE WHEN s.suborigin <> 'any' THEN 'origin = ' || pg_catalog.quote_ident(s.suborigin) END",
+            "CASE WHEN s.suborigin <> 'any' THEN 'origin = ' || pg_catalog.quote_literal(s.suborigin) END",
             "NULL"
         ),
     )

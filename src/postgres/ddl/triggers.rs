@@ -14,11 +14,7 @@ const TRIGGERS: &str = "
 SELECT t.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, t.tgname::pg_catalog.text,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
        pg_catalog.quote_ident(t.tgname), c.relkind::pg_catalog.text, t.tgenabled::pg_catalog.text,
-       t.tgparentid <> 0, pg_catalog.pg_get_triggerdef(t.oid, false), k.oid,
-       ARRAY(SELECT pg_catalog.quote_ident(e.extname)
-               FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-              WHERE d.classid = 2620 AND d.objid = t.oid AND d.refclassid = 3079 AND d.deptype = 'x'
-              ORDER BY 1)
+       t.tgparentid <> 0, pg_catalog.pg_get_triggerdef(t.oid, false), k.oid
   FROM pg_catalog.pg_trigger t
   JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -110,9 +106,6 @@ fn trigger(row: &Row) -> Option<Draft> {
     if let Some(state) = state {
         object.create.push(format!("ALTER {table} {sql} {state} TRIGGER {name}"));
     }
-    for extension in row.get::<_, Vec<&str>>(11) {
-        object.create.push(format!("ALTER TRIGGER {name} ON {sql} DEPENDS ON EXTENSION {extension}"));
-    }
     let mut draft = Draft::new(at(class::TRIGGER, row.get(0)), object);
     if let Some(oid) = row.get::<_, Option<u32>>(10) {
         let identity = Some(format!("CONSTRAINT {name} ON {sql}"));
@@ -127,14 +120,12 @@ fn add_clones(drafts: &mut [Draft], clones: &[Row]) {
     let parents: HashMap<u32, u32> = clones.iter().map(|c| (c.get(0), c.get(1))).collect();
     for clone in clones {
         let oid: u32 = clone.get(0);
-        if position.contains_key(&oid) {
-            continue;
+        // Of the nearest that is a draft: one half-way down has to be there before those below it.
+        let mut of = oid;
+        while let (false, Some(parent)) = (position.contains_key(&of), parents.get(&of)) {
+            of = *parent;
         }
-        let mut root = oid;
-        while let Some(parent) = parents.get(&root) {
-            root = *parent;
-        }
-        if let Some(draft) = position.get(&root) {
+        if let (true, Some(draft)) = (of != oid, position.get(&of)) {
             let identity = Some(format!("TRIGGER {}", clone.get::<_, &str>(2)));
             drafts[*draft].parts.push(Part { at: at(class::TRIGGER, oid), identity });
         }

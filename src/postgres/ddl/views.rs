@@ -1,9 +1,8 @@
-//! Views and the defaults of their columns.
+//! Views.
 
-use futures_util::future::try_join;
 use tokio_postgres::{Error, Row};
 
-use super::draft::{Body, Draft, Part, Reader, at, class, of_table};
+use super::draft::{Body, Draft, Part, Reader, at, class};
 use crate::schema::{Kind, Object};
 
 /// SQL for the storage parameters in `array` as a list of `name=value`, each name behind `prefix`; NULL where there are
@@ -50,22 +49,9 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
     )
 }
 
-const DEFAULTS: &str = "
-SELECT d.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
-       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
-       pg_catalog.quote_ident(a.attname), pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-  FROM pg_catalog.pg_attrdef d
-  JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
- WHERE c.relkind = 'v' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
- ORDER BY 2, 3, d.adnum";
-
-/// All views and their columns' defaults.
+/// All views. Defaults of their columns are read with those of tables.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    let query = query();
-    let (views, defaults) = try_join(reader.rows(&query), reader.rows(DEFAULTS)).await?;
-    Ok(views.iter().filter_map(view).chain(defaults.iter().filter_map(default)).collect())
+    Ok(reader.rows(&query()).await?.iter().filter_map(view).collect())
 }
 
 /// The definition without its semicolon; none where the view was dropped meanwhile.
@@ -110,18 +96,4 @@ pub(super) fn relation_parts(
         parts.push(Part { at: at(class::REWRITE, oid), identity });
     }
     parts
-}
-
-fn default(row: &Row) -> Option<Draft> {
-    let (sql, column): (&str, &str) = (row.get(4), row.get(5));
-    let expression: &str = row.get::<_, Option<&str>>(6)?;
-    let mut object = of_table(
-        Kind::Default,
-        format!("DEFAULT {sql}.{column}"),
-        row.get::<_, &str>(3),
-        (row.get(1), row.get(2)),
-    );
-    object.create = vec![format!("ALTER VIEW {sql} ALTER COLUMN {column} SET DEFAULT {expression}")];
-    object.drop = vec![format!("ALTER VIEW {sql} ALTER COLUMN {column} DROP DEFAULT")];
-    Some(Draft::new(at(class::ATTRDEF, row.get(0)), object))
 }
