@@ -11,13 +11,13 @@ use std::collections::HashMap;
 
 use tokio_postgres::Error;
 
-use self::catalog::Table;
+use self::catalog::{Table, ViewDefault};
 use super::draft::{Draft, Reader, at, class, of_table};
 use crate::schema::Kind;
 
 /// Reads them.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    let tables = catalog::read(reader).await?;
+    let (tables, view_defaults) = catalog::read(reader).await?;
     let decided = inheritance::decide(&tables, reader.since(18));
     let position: HashMap<u32, usize> = tables.iter().enumerate().map(|(i, t)| (t.oid, i)).collect();
     let mut drafts = Vec::with_capacity(tables.len());
@@ -30,6 +30,7 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
             drafts.extend(attachment(table, parent));
         }
     }
+    drafts.extend(view_defaults.iter().map(view_default));
     Ok(drafts)
 }
 
@@ -47,4 +48,14 @@ fn attachment(table: &Table, parent: &Table) -> Option<Draft> {
     let inherited = table.checks.iter().filter(|c| c.is_valid && !c.is_local);
     draft.needs.extend(inherited.map(|c| at(class::CONSTRAINT, c.oid)));
     Some(draft)
+}
+
+/// A default that inserts through a view use. It never stands in the view's definition.
+fn view_default(of: &ViewDefault) -> Draft {
+    let identity = format!("DEFAULT {}.{}", of.qualified, of.quoted);
+    let mut object = of_table(Kind::Default, identity, &of.column, (&of.schema, &of.view));
+    let change = format!("ALTER TABLE ONLY {} ALTER COLUMN {}", of.qualified, of.quoted);
+    object.create = vec![format!("{change} SET DEFAULT {}", of.default.expression)];
+    object.drop = vec![format!("{change} DROP DEFAULT")];
+    Draft::new(at(class::ATTRDEF, of.default.oid), object)
 }

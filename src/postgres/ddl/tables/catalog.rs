@@ -88,6 +88,16 @@ pub struct Constraint {
     pub definition: Option<String>,
 }
 
+/// A default of a view's column.
+pub struct ViewDefault {
+    pub schema: String,
+    pub view: String,
+    pub qualified: String,
+    pub column: String,
+    pub quoted: String,
+    pub default: Default,
+}
+
 /// Which schemas are not the server's own.
 const OURS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
@@ -122,9 +132,15 @@ pub fn letter(row: &Row, at: usize) -> char {
     }
 }
 
-/// All tables, in four queries.
-pub async fn read(reader: Reader<'_>) -> Result<Vec<Table>, Error> {
-    let queries = [tables_query(), parents_query(), columns_query(reader), constraints_query(reader)];
+/// All tables, and the defaults of views, in five queries.
+pub async fn read(reader: Reader<'_>) -> Result<(Vec<Table>, Vec<ViewDefault>), Error> {
+    let queries = [
+        tables_query(),
+        parents_query(),
+        columns_query(reader),
+        constraints_query(reader),
+        view_defaults_query(),
+    ];
     let mut answers = try_join_all(queries.iter().map(|sql| reader.rows(sql))).await?.into_iter();
     let mut next = || answers.next().unwrap_or_default();
     let mut tables: Vec<Table> = next().iter().filter_map(table).collect();
@@ -150,7 +166,8 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Table>, Error> {
         table.checks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         table.unproven_not_nulls.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     }
-    Ok(tables)
+    let view_defaults = next().iter().filter_map(view_default).collect();
+    Ok((tables, view_defaults))
 }
 
 fn tables_query() -> String {
@@ -268,6 +285,30 @@ fn column(row: &Row) -> Column {
 /// `oid` and text of a default. There is no text where it went away since the snapshot was taken.
 fn default(row: &Row, at: usize) -> Option<Default> {
     Some(Default { oid: row.get::<_, Option<u32>>(at)?, expression: row.get::<_, Option<String>>(at + 1)? })
+}
+
+fn view_defaults_query() -> String {
+    format!(
+        "SELECT d.oid, pg_catalog.pg_get_expr(d.adbin, 0), n.nspname, c.relname,
+            pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+            a.attname, pg_catalog.quote_ident(a.attname)
+        FROM pg_catalog.pg_attrdef d
+        JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+        WHERE c.relkind = 'v' AND {OURS}"
+    )
+}
+
+fn view_default(row: &Row) -> Option<ViewDefault> {
+    Some(ViewDefault {
+        default: default(row, 0)?,
+        schema: row.get(2),
+        view: row.get(3),
+        qualified: row.get(4),
+        column: row.get(5),
+        quoted: row.get(6),
+    })
 }
 
 fn constraints_query(reader: Reader<'_>) -> String {
