@@ -1,4 +1,4 @@
-# Shared set-up of scripts/test, scripts/demo and scripts/postgres-majors; sourced, not run. Works as root and
+# Shared set-up of the scripts beside it; sourced, not run. Works as root and
 # as an ordinary user, without a terminal.
 
 set -euo pipefail

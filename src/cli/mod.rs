@@ -7,6 +7,7 @@ mod conceal;
 mod config;
 mod context;
 mod list;
+mod objects;
 mod restore;
 mod rollback;
 mod screen;

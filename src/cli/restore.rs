@@ -10,9 +10,9 @@ use super::Ending;
 use super::args::{Command, default_jobs, duration};
 use super::backup::jobs;
 use super::context::{Context, count, printable_lines};
+use super::objects::ObjectArgs;
 use crate::failure::{Failure, FailureKind};
 use crate::restore::log::{RestoreLog, Status};
-use crate::restore::objects::ObjectOptions;
 use crate::restore::prepare::{Prepared, prepare};
 use crate::restore::run::Outcome;
 use crate::restore::{Mode, RestoreOptions};
@@ -52,6 +52,9 @@ pub struct RestoreArgs {
     /// Tables that the archive must hold, and not empty
     #[arg(long, value_name = "TABLE", env = "PGKEEP_CRITICAL", value_delimiter = ',')]
     pub critical: Vec<String>,
+    /// Flags about objects.
+    #[command(flatten)]
+    pub objects: ObjectArgs,
     /// Flags that rollback has, too.
     #[command(flatten)]
     pub shared: SharedArgs,
@@ -59,6 +62,7 @@ pub struct RestoreArgs {
 
 /// Flags of `restore` and `rollback`.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "How")]
 pub struct SharedArgs {
     /// How long to wait for each lock, such as 10s, 500ms or 5min
     #[arg(long, value_name = "TIME", env = "PGKEEP_LOCK_TIMEOUT", default_value = "10s", value_parser = duration)]
@@ -126,18 +130,20 @@ impl From<ModeArg> for Mode {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failure> {
+    let objects = args.objects.options()?;
     let options = RestoreOptions {
         archive: context.find_archive(&args.file)?,
         filter: TableFilter::parse(&args.table, &args.exclude).map_err(|e| Failure::usage(e.to_string()))?,
         mode: args.mode.into(),
-        safe: args.safe,
+        // Definitions are small, and who brings some back is in the middle of repairing something.
+        safe: args.safe || !objects.only.is_empty(),
         rollback: false,
         keep_going: args.keep_going,
         dry_run: args.dry_run,
         lock_timeout: args.shared.lock_timeout,
         jobs: args.shared.jobs.unwrap_or_else(default_jobs),
         critical: args.critical.clone(),
-        objects: ObjectOptions::everything(),
+        objects,
     };
     restore(context, options, args.shared.yes).await
 }
@@ -243,6 +249,7 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
             HumanCount(t.unchanged)
         );
     }
+    text += &objects(log);
     let unchanged = log.tables_restored.len() - changed.len();
     if unchanged > 0 {
         text += &format!("  {} unchanged\n", count(unchanged as u64, "table"));
@@ -270,6 +277,30 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         text += &format!("\n  undo: pgkeep rollback {safety}");
     }
     text + "\n"
+}
+
+/// What became of objects.
+fn objects(log: &RestoreLog) -> String {
+    let mut text = String::new();
+    if log.objects_created > 0 {
+        text += &format!("  {} made\n", count(log.objects_created, "object"));
+    }
+    for (list, verb) in [(&log.objects_replaced, "replaced"), (&log.objects_removed, "removed")] {
+        if !list.is_empty() {
+            text += &format!("  {} {verb}: {}\n", count(list.len() as u64, "object"), abridged(list));
+        }
+    }
+    if !log.objects_differing.is_empty() {
+        let differing: Vec<String> =
+            log.objects_differing.iter().map(|(identity, what)| format!("{identity} ({what})")).collect();
+        text += &format!(
+            "  {} left as the target has it, though it differs from the archive: {}\n    see: pgkeep diff {} live --schema\n",
+            count(differing.len() as u64, "object"),
+            abridged(&differing),
+            log.backup_file
+        );
+    }
+    text
 }
 
 fn abridged(names: &[String]) -> String {

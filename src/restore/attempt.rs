@@ -160,7 +160,8 @@ impl Attempt<'_> {
         let client = &self.session.client;
         let live = ddl::read(client, self.session.server_version_num).await?;
         let plan = |not: &HashSet<String>| {
-            objects::plan(header, &archived, &live.objects, self.options, not).map(|p| p.in_order_of(&archived))
+            objects::plan(header, &archived, &live.objects, self.options, not)
+                .map(|p| p.in_order_of(&archived))
         };
         let mut plan_now = plan(&HashSet::new())?;
         if !self.options.dry_run && !plan_now.in_place.is_empty() {
@@ -201,7 +202,8 @@ impl Attempt<'_> {
             return Ok((catalog, plan));
         }
         let catalog = Catalog::read(client).await?;
-        let mut plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &ObjectPlan::default())?;
+        let mut plan =
+            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &ObjectPlan::default())?;
         if !plan.misfits.is_empty() && !self.options.keep_going {
             return Err(plan.misfit_failure());
         }

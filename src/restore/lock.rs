@@ -5,7 +5,7 @@ use std::fmt;
 
 use tokio_postgres::Client;
 
-use super::plan::{RestorePlan, TablePlan};
+use super::plan::RestorePlan;
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
@@ -51,8 +51,12 @@ pub async fn take(
         return Err(error.into());
     }
     let scope = plan.closure(catalog);
-    let mut tables: Vec<(&Relation, &'static str)> =
-        plan.roots(catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign).map(|r| (r, "EXCLUSIVE")).collect();
+    let mut tables: Vec<(&Relation, &'static str)> = plan
+        .roots(catalog)
+        .into_iter()
+        .filter(|r| r.kind != RelationKind::Foreign)
+        .map(|r| (r, "EXCLUSIVE"))
+        .collect();
     let mut neighbours: Vec<u32> = plan
         .foreign_keys(catalog)
         .iter()
@@ -96,8 +100,8 @@ pub async fn keep_others_out(client: &Client, connector: &Connector, events: &Ev
 }
 
 /// Why a table could not even be read in time: one of these is held by somebody who lets nobody in.
-pub async fn unreadable(connector: &Connector, events: &Events, tables: &[TablePlan]) -> Failure {
-    let tables: Vec<(u32, String)> = tables.iter().map(|t| (t.relation, t.shown.clone())).collect();
+pub async fn unreadable(connector: &Connector, events: &Events, tables: &[&Relation]) -> Failure {
+    let tables: Vec<(u32, String)> = tables.iter().map(|t| (t.oid, t.shown())).collect();
     first_held(connector, events, &tables, "l.mode = 'AccessExclusiveLock'", None).await
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use crate::archive::model::{self, Header};
 use super::objects::plan::ObjectPlan;
+use crate::archive::model::{self, Header};
 use crate::backup::snapshot::row_security_failure;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{
@@ -249,7 +249,8 @@ impl RestorePlan {
     pub fn roots<'a>(&self, catalog: &'a Catalog) -> Vec<&'a Relation> {
         let restored = self.tables.iter().map(|t| t.relation);
         let below = |oid: &u32| {
-            let taken = |above: u32| self.going.contains(&above) || self.tables.iter().any(|t| t.relation == above);
+            let taken =
+                |above: u32| self.going.contains(&above) || self.tables.iter().any(|t| t.relation == above);
             catalog.ancestors(*oid).any(taken) || self.tables.iter().any(|t| t.relation == *oid)
         };
         let removed = self.going.iter().copied().filter(|oid| !below(oid));

@@ -16,7 +16,7 @@ use crate::connection::{Connector, lead, stop};
 use crate::failure::{Failure, FailureKind};
 use crate::folders::Folders;
 use crate::listing;
-use crate::postgres::catalog::Catalog;
+use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
 use crate::postgres::{ddl, settings};
@@ -124,27 +124,33 @@ async fn look(
     if !archived.is_empty() || options.undoes_objects(archive.header()) {
         let roles = archive.header().schema.as_ref().map_or(&[][..], |s| s.roles.as_slice());
         let live = ddl::read(client, session.server_version_num).await?;
-        requirements::check(client, &archived, roles, &options.objects).await?;
         let alone = !options.rollback && !options.dry_run && !options.keep_going;
         if alone && objects::is_as_new(&live.objects, &archived) {
+            requirements::check(client, &archived, roles, &options.objects).await?;
             client.batch_execute("ROLLBACK").await?;
             let there = live.objects.into_iter().map(|o| o.identity);
             let rebuild = Some((archived, there.collect()));
             return Ok(Looked { tables: Vec::new(), tables_with_rows: Vec::new(), rebuild });
         }
         object_plan = objects::plan(archive.header(), &archived, &live.objects, options, &HashSet::new())?;
+        requirements::check(client, &object_plan.make, roles, &options.objects).await?;
     }
-    let plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan)?;
+    let mut plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan)?;
+    if !options.objects.data {
+        plan = RestorePlan { going: plan.going, ..RestorePlan::default() };
+    }
     if !plan.misfits.is_empty() && !options.keep_going {
         return Err(plan.misfit_failure());
     }
     plan.check_permitted(&catalog)?;
     let mut tables_with_rows = Vec::new();
-    for batch in plan.tables.chunks(200) {
+    let roots: Vec<&Relation> =
+        plan.roots(&catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign).collect();
+    for batch in roots.chunks(200) {
         let sql: Vec<String> = batch
             .iter()
             .enumerate()
-            .map(|(i, t)| format!("SELECT {i}::pg_catalog.int4, EXISTS (SELECT 1 FROM {})", t.from_item))
+            .map(|(i, r)| format!("SELECT {i}::pg_catalog.int4, EXISTS (SELECT 1 FROM {})", r.from_item()))
             .collect();
         let rows = match client.query_typed(&sql.join(" UNION ALL "), &[]).await {
             Err(error) if pg::is_lock_timeout(&error) => {
@@ -154,7 +160,7 @@ async fn look(
         };
         for row in rows {
             if row.get(1) {
-                tables_with_rows.push(batch[row.get::<_, i32>(0) as usize].shown.clone());
+                tables_with_rows.push(batch[row.get::<_, i32>(0) as usize].shown());
             }
         }
     }

@@ -82,7 +82,12 @@ impl Rebuild<'_> {
             client.batch_execute(&self.begin()).await?;
             let catalog = Catalog::read(client).await?;
             client.batch_execute("ROLLBACK").await?;
-            let plan = RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &ObjectPlan::default())?;
+            let plan = RestorePlan::new(
+                self.archive.header(),
+                &catalog,
+                &self.options.filter,
+                &ObjectPlan::default(),
+            )?;
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
             }

@@ -185,7 +185,10 @@ impl Prepared {
         applied: &sequences::Applied,
         rolled_back: bool,
     ) -> Failure {
-        let begun = !log.before_counts.is_empty() || !log.tables_restored.is_empty();
+        let begun = !log.before_counts.is_empty()
+            || !log.tables_restored.is_empty()
+            || log.objects_created > 0
+            || !log.objects_replaced.is_empty();
         log.undo();
         log.rolled_back = begun;
         log.status = if begun { Status::RolledBack } else { Status::Failed };

@@ -71,7 +71,8 @@ impl Safety<'_> {
         // Those of tables that are removed go with them.
         let of_removed = |s: &SequenceInfo| s.used_by.iter().any(|t| self.plan.going.contains(t));
         let removed = self.catalog.sequences.iter().filter(|s| {
-            of_removed(s) || self.objects.iter().any(|o| o.kind == Kind::Sequence && o.is_named(&s.schema, &s.name))
+            of_removed(s)
+                || self.objects.iter().any(|o| o.kind == Kind::Sequence && o.is_named(&s.schema, &s.name))
         });
         let sequences: HashSet<u32> =
             self.plan.sequences.iter().map(|s| s.target.oid).chain(removed.map(|s| s.oid)).collect();
@@ -87,7 +88,8 @@ impl Safety<'_> {
                 .map_err(|e| Failure::from_io(format!("reading folder {}", folder.display()), &e))?,
             objects: self.touched,
         };
-        let header = header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards), self.schema);
+        let header =
+            header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards), self.schema);
         let more = self.jobs.min(plan.units.len()).saturating_sub(1);
         let workers = self.connector.workers(more, self.events).await;
         let dump = Dump {

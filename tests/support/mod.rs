@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod client;
 mod cluster;
 mod digest;
 mod pgkeep;
@@ -13,6 +14,7 @@ mod postgres;
 mod proxy;
 mod sql;
 
+pub use client::{Client, difference};
 pub use cluster::{Cluster, Database, Options, PASSWORD, percent_encoded, shared};
 pub use digest::{Digest, database_digest, table_digest};
 pub use pgkeep::{Pgkeep, Run, Running};

@@ -62,6 +62,11 @@ impl Postgres {
         }
     }
 
+    /// Whether it is one that `scripts/postgres-majors` fetched, so that tests may add files to it.
+    pub fn is_fetched(&self) -> bool {
+        from_cache(self.major).iter().any(|folder| folder.canonicalize().is_ok_and(|f| f == self.bin_dir))
+    }
+
     /// The path of a client program such as `pg_dump` or `psql`, when this installation has it.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         Some(self.bin_dir.join(name)).filter(|path| path.is_file())
@@ -119,14 +124,19 @@ fn from_path(_major: u32) -> Vec<PathBuf> {
 }
 
 fn from_cache(major: u32) -> Vec<PathBuf> {
+    from_cache_folder(&major.to_string())
+}
+
+/// Where a script of ours puts programs that it fetched, in `target/postgres/NAME/bin`.
+pub fn from_cache_folder(name: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut targets = vec![root.join("target")];
     targets.extend(std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from));
-    targets.into_iter().map(|target| target.join("postgres").join(major.to_string()).join("bin")).collect()
+    targets.into_iter().map(|target| target.join("postgres").join(name).join("bin")).collect()
 }
 
 /// `postgres (PostgreSQL) 15.14 (Debian …)` → 15, `18beta1` → 18.
-fn major_of(version: &str) -> Option<u32> {
+pub fn major_of(version: &str) -> Option<u32> {
     let number = version.split(") ").nth(1)?;
     let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()

@@ -15,11 +15,19 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 }
 
 async fn functions(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    // Functions with an internal dependency come with something else: they construct ranges.
+    // Functions with an internal dependency come with something else: they construct ranges. Those that need a type that
+    // needs them go with it: nothing but its DROP … CASCADE can remove them.
     let rows = reader
         .rows(&format!(
             "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name,
                     pg_catalog.pg_get_userbyid(p.proowner)::text AS owner, p.prokind = 'p' AS procedure,
+                    p.oid IN (SELECT a.refobjid
+                                FROM pg_catalog.pg_depend a
+                                JOIN pg_catalog.pg_depend b
+                                  ON b.classid = a.refclassid AND b.objid = a.refobjid
+                                 AND b.refclassid = a.classid AND b.refobjid = a.objid
+                               WHERE a.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+                                 AND a.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass) AS of_type,
                     CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END
                     || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
                     || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')' AS identity,
@@ -36,7 +44,11 @@ async fn functions(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let mut drafts = Vec::with_capacity(rows.len());
     for row in &rows {
         let kind = if row.try_get("procedure")? { Kind::Procedure } else { Kind::Function };
-        drafts.extend(draft(row, kind, class::PROC)?);
+        let Some(mut draft) = draft(row, kind, class::PROC)? else { continue };
+        if row.try_get("of_type")? {
+            draft.object.drop.clear();
+        }
+        drafts.push(draft);
     }
     Ok(drafts)
 }

@@ -57,7 +57,7 @@ fn members(of: &str) -> String {
                         concat('\n    OPERATOR ', m.amopstrategy, ' ', m.amopopr::pg_catalog.regoperator,
                                ' FOR ORDER BY ' || pg_catalog.quote_ident(s.nspname)
                                                 || '.' || pg_catalog.quote_ident(f.opfname)),
-                        ',' ORDER BY m.amopstrategy, m.amopopr::pg_catalog.regoperator::text)
+                        ',' ORDER BY m.amopstrategy, m.amopopr::pg_catalog.regoperator::text COLLATE pg_catalog.\"C\")
                FROM pg_catalog.pg_depend d
                JOIN pg_catalog.pg_amop m ON m.oid = d.objid
                LEFT JOIN pg_catalog.pg_opfamily f ON f.oid = m.amopsortfamily
@@ -70,8 +70,8 @@ fn members(of: &str) -> String {
                         concat('\n    FUNCTION ', m.amprocnum, ' (', pg_catalog.format_type(m.amproclefttype, NULL),
                                ', ', pg_catalog.format_type(m.amprocrighttype, NULL), ') ',
                                m.amproc::pg_catalog.regprocedure),
-                        ',' ORDER BY m.amprocnum, m.amproclefttype::pg_catalog.regtype::text,
-                                     m.amprocrighttype::pg_catalog.regtype::text)
+                        ',' ORDER BY m.amprocnum, m.amproclefttype::pg_catalog.regtype::text COLLATE pg_catalog.\"C\",
+                                     m.amprocrighttype::pg_catalog.regtype::text COLLATE pg_catalog.\"C\")
                FROM pg_catalog.pg_depend d
                JOIN pg_catalog.pg_amproc m ON m.oid = d.objid
               WHERE d.classid = 'pg_catalog.pg_amproc'::pg_catalog.regclass

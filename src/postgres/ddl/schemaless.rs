@@ -59,18 +59,18 @@ async fn casts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     );
     let rows = reader
         .rows(&format!(
-            "SELECT c.oid, NULL::text AS schema, between AS name, NULL::text AS owner,
-                    'CAST (' || between || ')' AS identity,
-                    ARRAY[concat('CREATE CAST (', between, ') ',
+            "SELECT c.oid, NULL::text AS schema, types AS name, NULL::text AS owner,
+                    'CAST (' || types || ')' AS identity,
+                    ARRAY[concat('CREATE CAST (', types, ') ',
                                  CASE c.castmethod WHEN 'b' THEN 'WITHOUT FUNCTION' WHEN 'i' THEN 'WITH INOUT'
                                       ELSE concat('WITH FUNCTION ', c.castfunc::pg_catalog.regprocedure) END,
                                  CASE c.castcontext WHEN 'a' THEN ' AS ASSIGNMENT' WHEN 'i' THEN ' AS IMPLICIT' END
                           )] AS ddl
                FROM pg_catalog.pg_cast c
               CROSS JOIN LATERAL (SELECT concat(pg_catalog.format_type(c.castsource, NULL), ' AS ',
-                                                pg_catalog.format_type(c.casttarget, NULL))) AS pair (between)
+                                                pg_catalog.format_type(c.casttarget, NULL))) AS pair (types)
               WHERE c.oid >= {FIRST_OID} AND NOT {made_by_range}
-              ORDER BY between"
+              ORDER BY types"
         ))
         .await?;
     drafts(&rows, Kind::Cast, class::CAST)

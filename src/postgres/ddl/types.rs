@@ -5,6 +5,7 @@ use tokio_postgres::{Error, Row};
 
 use super::draft::{Body, Draft, Reader, at, class};
 use super::rows::{OURS, draft, named_part, parts};
+use crate::postgres::quote::literal;
 use crate::schema::Kind;
 
 /// What every query of types starts with.
@@ -33,9 +34,40 @@ fn with_array(row: &Row, kind: Kind) -> Result<Option<Draft>, Error> {
 
 /// A type whose functions need it before it is complete.
 fn with_shell(draft: &mut Draft) {
-    let declare = vec![format!("CREATE {}", draft.object.identity)];
+    let identity = &draft.object.identity;
+    let declare = vec![format!("CREATE {identity}")];
     let complete = std::mem::take(&mut draft.object.create);
     draft.object.create = declare.iter().chain(&complete).cloned().collect();
+    // The type and its functions need each other, so that only CASCADE removes it, and them with it (they have no DROP
+    // of their own, see `functions`). It must take nothing else along.
+    let name = identity.trim_start_matches("TYPE ");
+    let guard = format!(
+        "WITH RECURSIVE own (classid, objid) AS (
+             SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid,
+                    pg_catalog.to_regtype({})::pg_catalog.oid
+             UNION
+             SELECT d.classid, d.objid
+               FROM own
+               JOIN pg_catalog.pg_depend d ON d.refclassid = own.classid AND d.refobjid = own.objid
+              WHERE d.deptype = 'i' OR EXISTS (
+                    SELECT FROM pg_catalog.pg_depend b
+                     WHERE b.classid = d.refclassid AND b.objid = d.refobjid
+                       AND b.refclassid = d.classid AND b.refobjid = d.objid))
+         SELECT FROM own
+           JOIN pg_catalog.pg_depend d ON d.refclassid = own.classid AND d.refobjid = own.objid
+          WHERE (d.classid, d.objid) NOT IN (TABLE own)",
+        literal(name)
+    );
+    let refuse = format!(
+        "DO LANGUAGE plpgsql {}",
+        literal(&format!(
+            "BEGIN IF EXISTS ({guard}) THEN
+    RAISE dependent_objects_still_exist USING MESSAGE = {};
+END IF; END",
+            literal(&format!("cannot drop type {name} because other objects depend on it"))
+        ))
+    );
+    draft.object.drop = vec![refuse, format!("DROP {identity} CASCADE")];
     draft.body = Body::WithShell { declare, complete };
 }
 

@@ -138,8 +138,8 @@ pub async fn read(reader: Reader<'_>) -> Result<(Vec<Table>, Vec<ViewDefault>), 
         tables_query(),
         parents_query(),
         columns_query(reader),
-        DEFAULTS.to_owned(),
         constraints_query(reader),
+        view_defaults_query(),
     ];
     let mut answers = try_join_all(queries.iter().map(|sql| reader.rows(sql))).await?.into_iter();
     let mut next = || answers.next().unwrap_or_default();
@@ -155,34 +155,18 @@ pub async fn read(reader: Reader<'_>) -> Result<(Vec<Table>, Vec<ViewDefault>), 
             tables[at].columns.push(column(&row));
         }
     }
-    let mut view_defaults = Vec::new();
-    for row in next() {
-        let Some(expression) = row.get(3) else { continue };
-        let default = Default { oid: row.get(0), expression };
-        match position.get(&row.get::<_, u32>(1)) {
-            Some(&at) => {
-                let number: i16 = row.get(2);
-                let column = tables[at].columns.iter_mut().find(|c| c.number == number);
-                if let Some(column) = column {
-                    column.default = Some(default);
-                }
-            }
-            None if row.get::<_, Option<String>>(4).is_some() => view_defaults.push(ViewDefault {
-                schema: row.get(4),
-                view: row.get(5),
-                qualified: row.get(6),
-                column: row.get(7),
-                quoted: row.get(8),
-                default,
-            }),
-            None => {}
-        }
-    }
     for row in next() {
         if let Some(&at) = position.get(&row.get::<_, u32>(0)) {
             add_constraint(&mut tables[at], &row);
         }
     }
+    // In here rather than there: the server would sort wide rows of all tables.
+    for table in &mut tables {
+        table.columns.sort_unstable_by_key(|c| c.number);
+        table.checks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        table.unproven_not_nulls.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    }
+    let view_defaults = next().iter().filter_map(view_default).collect();
     Ok((tables, view_defaults))
 }
 
@@ -253,6 +237,7 @@ fn parents_query() -> String {
     )
 }
 
+/// A default names no column, so that the server need not look at the table to print it, which takes longest of all.
 fn columns_query(reader: Reader<'_>) -> String {
     format!(
         "SELECT a.attrelid, a.attnum, a.attname, pg_catalog.quote_ident(a.attname),
@@ -260,15 +245,18 @@ fn columns_query(reader: Reader<'_>) -> String {
             pg_catalog.quote_ident(con.nspname) || '.' || pg_catalog.quote_ident(co.collname),
             COALESCE(a.attstattarget, -1)::int4,
             CASE WHEN a.attstorage <> y.typstorage THEN a.attstorage END, {},
-            pg_catalog.array_to_string(a.attoptions, ', '), {}
+            pg_catalog.array_to_string(a.attoptions, ', '), {}, d.oid,
+            CASE WHEN d.oid IS NULL THEN NULL
+                WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, 0)
+                ELSE pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
         LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation AND a.attcollation <> y.typcollation
         LEFT JOIN pg_catalog.pg_namespace con ON con.oid = co.collnamespace
-        WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f') AND {OURS}
-        ORDER BY a.attrelid, a.attnum",
+        LEFT JOIN pg_catalog.pg_attrdef d ON a.atthasdef AND d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f') AND {OURS}",
         reader.pick(14, "a.attcompression", "NULL::\"char\""),
         server_options("a.attfdwoptions"),
     )
@@ -289,22 +277,39 @@ fn column(row: &Row) -> Column {
         compression: letter(row, 11),
         options: row.get(12),
         server_options: row.get(13),
-        default: None,
+        default: default(row, 14),
         not_null: None,
     }
 }
 
-/// Names only where a view has the column: tables are known by now.
-const DEFAULTS: &str = "SELECT d.oid, d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid),
-        CASE WHEN c.relkind = 'v' THEN n.nspname END, c.relname,
-        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
-        a.attname, pg_catalog.quote_ident(a.attname)
-    FROM pg_catalog.pg_attrdef d
-    JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-    WHERE NOT a.attisdropped AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    ORDER BY d.adrelid, d.adnum";
+/// `oid` and text of a default. There is no text where it went away since the snapshot was taken.
+fn default(row: &Row, at: usize) -> Option<Default> {
+    Some(Default { oid: row.get::<_, Option<u32>>(at)?, expression: row.get::<_, Option<String>>(at + 1)? })
+}
+
+fn view_defaults_query() -> String {
+    format!(
+        "SELECT d.oid, pg_catalog.pg_get_expr(d.adbin, 0), n.nspname, c.relname,
+            pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+            a.attname, pg_catalog.quote_ident(a.attname)
+        FROM pg_catalog.pg_attrdef d
+        JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+        WHERE c.relkind = 'v' AND {OURS}"
+    )
+}
+
+fn view_default(row: &Row) -> Option<ViewDefault> {
+    Some(ViewDefault {
+        default: default(row, 0)?,
+        schema: row.get(2),
+        view: row.get(3),
+        qualified: row.get(4),
+        column: row.get(5),
+        quoted: row.get(6),
+    })
+}
 
 fn constraints_query(reader: Reader<'_>) -> String {
     // Before 18 no table had rows for its not-null constraints.
@@ -316,8 +321,7 @@ fn constraints_query(reader: Reader<'_>) -> String {
         FROM pg_catalog.pg_constraint r
         JOIN pg_catalog.pg_class c ON c.oid = r.conrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE r.contype IN {kinds} AND {OURS}
-        ORDER BY r.conrelid, r.conname"
+        WHERE r.contype IN {kinds} AND {OURS}"
     )
 }
 

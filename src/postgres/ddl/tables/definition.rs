@@ -235,6 +235,8 @@ fn further(table: &Table, say: &[Say], statements: &mut Vec<String>) {
         }
     }
     match table.replica_identity {
+        // A foreign table has none, and says 'n'.
+        _ if table.kind == 'f' => {}
         'n' => statements.push(format!("{alter} REPLICA IDENTITY NOTHING")),
         'f' => statements.push(format!("{alter} REPLICA IDENTITY FULL")),
         _ => {}
