@@ -4,6 +4,7 @@
 //! everything by its schema, so that it means the same under an empty search path, which it is to be run under.
 
 pub mod compare;
+pub mod named;
 pub mod scope;
 pub mod script;
 
