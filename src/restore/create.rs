@@ -71,6 +71,7 @@ pub fn roles<'a>(database: &'a Database, style: &Style) -> BTreeSet<&'a str> {
 /// Makes the database, with nothing in it.
 pub async fn make(
     client: &Client,
+    version: u32,
     name: &str,
     like: Option<&Database>,
     style: &Style,
@@ -78,6 +79,10 @@ pub async fn make(
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", ident(name));
     if let Some(database) = like {
         sql.push_str(&format!(" {}", database.options));
+        if version >= 150_000 && !database.options.contains("LOCALE_PROVIDER") {
+            // Before 15 there was no other; a template may have another.
+            sql.push_str(" LOCALE_PROVIDER = libc");
+        }
         if let Some(tablespace) = database.tablespace.as_ref().filter(|_| !style.no_tablespaces) {
             sql.push_str(&format!(" TABLESPACE = {}", ident(tablespace)));
         }

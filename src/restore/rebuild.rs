@@ -106,7 +106,7 @@ impl Rebuild<'_> {
     pub async fn run_in_new(&self, like: Option<&Database>, log: &mut RestoreLog) -> Result<(), Failure> {
         let name = &self.connector.info.dbname;
         let style = &self.options.objects.style;
-        create::make(&self.session.client, name, like, style).await?;
+        create::make(&self.session.client, self.session.server_version_num, name, like, style).await?;
         let filled = async {
             let session = connection::lead(self.connector, self.events, self.cancel).await?;
             session.client.batch_execute(&self.begin()).await?;
