@@ -240,6 +240,11 @@ impl Table {
     pub fn shown(&self) -> String {
         shown_name(&self.schema, &self.name)
     }
+
+    /// What lists and messages about the archive call it: its name, or `large objects`.
+    pub fn described(&self) -> String {
+        if self.large_objects { "large objects".to_owned() } else { self.shown() }
+    }
 }
 
 impl Sequence {

@@ -224,8 +224,12 @@ async fn work_as_worker(
     let mut encoder = None;
     loop {
         let Some(unit) = lock(&shared.units).pop_front() else { return Ok(()) };
+        // Large objects are no table of the plan's, and need no lock.
         let name = names.get(&unit.relation).map(String::as_str).unwrap_or_default();
-        let sql = format!("{GIVE_BACK} LOCK TABLE {name} IN ACCESS SHARE MODE NOWAIT");
+        let sql = match name {
+            "" => GIVE_BACK.to_owned(),
+            name => format!("{GIVE_BACK} LOCK TABLE {name} IN ACCESS SHARE MODE NOWAIT"),
+        };
         match client.batch_execute(&sql).await {
             Ok(()) => copy_unit(client, shared, &unit, &mut encoder, sender).await?,
             Err(error) if pg::is_lock_timeout(&error) => lock(&shared.for_leader).push(unit),

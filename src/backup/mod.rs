@@ -5,6 +5,7 @@
 
 pub mod destination;
 pub mod dump;
+pub mod large_objects;
 pub mod plan;
 pub mod run;
 pub mod snapshot;

@@ -97,9 +97,6 @@ impl Backup<'_> {
         for name in &plan.foreign {
             self.events.warn(format!("foreign table {name} is left out: its rows live on another server"));
         }
-        if catalog.server.has_large_objects && options.filter.is_all() {
-            self.events.warn("large objects are left out: save them with pg_dump".to_owned());
-        }
         let schema = self.schema().await?;
         let header = header(catalog, plan, session, &options.filter, started_at, None, schema);
         let more = options.jobs.min(plan.units.len()).saturating_sub(1);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
 
+use super::large_objects;
 use super::plan::Plan;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation};
@@ -110,7 +111,7 @@ async fn try_to_take(
     let mut now = Catalog::read(client).await?;
     let locked = covered(&catalog, &plan);
     now.read_sizes(client, |relation| locked.contains(&relation.oid)).await?;
-    let plan_now = Plan::new(&now, filter);
+    let mut plan_now = Plan::new(&now, filter);
     let late: Vec<&Relation> = plan_now
         .units
         .iter()
@@ -127,6 +128,10 @@ async fn try_to_take(
     if !late.is_empty() {
         lock(client, &late, events).await?;
         check_not_rewritten(client, &now, &late).await?;
+    }
+    if now.server.has_large_objects && large_objects::wanted(filter) {
+        large_objects::check_readable(client, &now.server).await?;
+        large_objects::add(client, &now, &mut plan_now).await?;
     }
     now.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
     Ok(Some(Snapshot { catalog: now, plan: plan_now, id }))
@@ -158,7 +163,10 @@ fn covered(catalog: &Catalog, plan: &Plan) -> HashSet<u32> {
 
 /// Refuses patterns that mean nothing: a typing error must not make an empty backup.
 pub fn check_filter(catalog: &Catalog, filter: &TableFilter) -> Result<(), Failure> {
-    let unmatched = filter.unmatched(catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())));
+    // A configuration may leave large objects out of a database that has none.
+    let large_objects = std::iter::once((large_objects::SCHEMA, large_objects::NAME));
+    let tables = catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str()));
+    let unmatched = filter.unmatched(tables.chain(large_objects));
     if unmatched.is_empty() {
         return Ok(());
     }

@@ -67,6 +67,7 @@ fn overview(path: &Path, archive: &Archive) -> serde_json::Value {
                 "table": table.shown(), "schema": table.schema, "name": table.name, "rows": rows,
                 "columns": table.columns, "generated": table.generated, "key": table.key,
                 "constraints": table.constraints, "partitioned": table.partitioned,
+                "large_objects": table.large_objects, "extension": table.extension, "condition": table.condition,
             })
         })
         .collect();
@@ -113,7 +114,7 @@ fn describe(shown: &str, archive: &Archive) -> String {
     let rows = header.tables.iter().zip(&archive.totals().table_rows).map(|(part, rows)| {
         let key = if part.key.is_empty() { "(whole row)".to_owned() } else { part.key.join(", ") };
         vec![
-            printable(&part.shown()),
+            printable(&part.described()),
             HumanCount(*rows).to_string(),
             part.columns.len().to_string(),
             printable(&key),

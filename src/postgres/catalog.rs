@@ -30,7 +30,7 @@ pub struct ServerFacts {
     pub superuser: bool,
     /// Whether the role may create temporary tables.
     pub may_create_temporary: bool,
-    /// Whether the database holds large objects, which are not carried.
+    /// Whether the database holds large objects.
     pub has_large_objects: bool,
 }
 

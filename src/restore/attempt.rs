@@ -12,7 +12,7 @@ use super::objects::change;
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::triggers::{self, Held};
-use super::{RestoreOptions, lock, objects, safety, sequences, stage, verify};
+use super::{RestoreOptions, large_objects, lock, objects, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
 use crate::connection::Connector;
 use crate::failure::{Failure, FailureKind};
@@ -22,7 +22,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
 use crate::postgres::{ddl, settings};
 use crate::progress::{Event, Events, Phase};
-use crate::schema::Schema;
+use crate::schema::{Kind, Object, Schema};
 
 /// The server's defaults are made for many small queries; a restore joins whole tables in a few large ones.
 const MEMORY: &str = "SET LOCAL work_mem = '64MB';";
@@ -86,6 +86,9 @@ impl Attempt<'_> {
         let replica_role = triggers::set_replica_role(client).await?;
 
         let Locked { catalog, plan, objects, live } = self.lock().await?;
+        if plan.large_objects.is_some() && !self.options.dry_run {
+            self.lock_large_objects(&catalog.server.role, log).await?;
+        }
         self.check(&catalog, &plan, log)?;
         log.objects_differing = objects.differing.clone();
 
@@ -102,6 +105,7 @@ impl Attempt<'_> {
                 filter: &self.options.filter,
                 restore_log: self.file.map(LogFile::name).unwrap_or_default(),
                 backup_file: log.backup_file.clone(),
+                mode: self.options.mode,
                 jobs: self.options.jobs,
                 events: self.events,
                 cancel: self.cancel,
@@ -113,15 +117,18 @@ impl Attempt<'_> {
             self.save(log)?;
         }
         log.before_counts = verify::counts(client, &plan.tables).await?;
+        if let Some(table) = &plan.large_objects {
+            log.before_counts.insert(table.shown.clone(), large_objects::count(client).await?);
+        }
         self.save(log)?;
 
         let (catalog, plan) = self.make_before(catalog, plan, &objects, log).await?;
         if !self.options.objects.data {
             return self.make_after(&objects, log).await;
         }
-        let staged = self.stage_all(&plan, log).await?;
+        let (staged, large) = self.stage_all(&catalog, &plan, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
-        let merged = self.merge_all(&catalog, &plan, staged, replica_role, log).await;
+        let merged = self.merge_all(&catalog, &plan, staged, large, replica_role, log).await;
         self.events.emit(Event::Finished { phase: Phase::Merge });
         merged?;
         let done: Vec<_> =
@@ -254,10 +261,15 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn stage_all(&self, plan: &RestorePlan, log: &mut RestoreLog) -> Result<Vec<Staged>, Failure> {
+    async fn stage_all(
+        &self,
+        catalog: &Catalog,
+        plan: &RestorePlan,
+        log: &mut RestoreLog,
+    ) -> Result<(Vec<Staged>, Option<large_objects::Staged>), Failure> {
         let client = &self.session.client;
-        let total =
-            plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
+        let all = plan.tables.iter().chain(&plan.large_objects);
+        let total = all.flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
         let mut staged = Vec::new();
@@ -284,8 +296,56 @@ impl Attempt<'_> {
             }
         }
         client.batch_execute("SET LOCAL search_path = ''").await?;
+        let mut large = None;
+        if let Some(table) = &plan.large_objects {
+            client.batch_execute("SAVEPOINT pgkeep_stage").await?;
+            let (archive, mode, server) = (self.archive, self.options.mode, &catalog.server);
+            match large_objects::Staged::new(client, archive, table, mode, server, self.events).await {
+                Ok(staged) => {
+                    client.batch_execute("RELEASE SAVEPOINT pgkeep_stage").await?;
+                    large = Some(staged);
+                }
+                Err(failure) if self.goes_on_after(&failure) => {
+                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
+                    self.fail_table(log, &table.shown, &failure.what);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
         self.events.emit(Event::Finished { phase: Phase::Load });
-        Ok(staged)
+        Ok((staged, large))
+    }
+
+    async fn lock_large_objects(&self, role: &str, log: &mut RestoreLog) -> Result<(), Failure> {
+        if lock::large_objects(&self.session.client, self.connector, self.events).await?.is_none() {
+            let warning = format!(
+                "role {role} cannot keep others from writing large objects, as only a superuser can: what they write to restored ones meanwhile may be lost"
+            );
+            self.events.warn(warning.clone());
+            log.warnings.push(warning);
+        }
+        Ok(())
+    }
+
+    /// Writes large objects; the reason where they have to be left out.
+    async fn write_large_objects(
+        &self,
+        large: &mut large_objects::Staged,
+        log: &RestoreLog,
+        after: &mut BTreeMap<String, u64>,
+    ) -> Result<(), Failure> {
+        let objects = match large.difference.archived_only {
+            0 => Vec::new(),
+            _ => objects::chosen(self.archive.header(), &self.options.filter, &self.options.objects),
+        };
+        let definitions: Vec<Object> = objects.into_iter().filter(|o| o.kind == Kind::LargeObject).collect();
+        let style = &self.options.objects.style;
+        let now = large.write(&self.session.client, &definitions, style).await?;
+        if !self.options.dry_run {
+            large.check_counts(count(&log.before_counts, &large.table.shown), now)?;
+        }
+        after.insert(large.table.shown.clone(), now);
+        Ok(())
     }
 
     /// Whether a table's failure may be left behind: not a lost connection, not an interruption.
@@ -309,13 +369,14 @@ impl Attempt<'_> {
         catalog: &Catalog,
         plan: &RestorePlan,
         mut staged: Vec<Staged>,
+        mut large: Option<large_objects::Staged>,
         replica_role: bool,
         log: &mut RestoreLog,
     ) -> Result<(), Failure> {
         let client = &self.session.client;
         loop {
             client.batch_execute("SAVEPOINT pgkeep_merge").await?;
-            match self.merge_once(catalog, plan, &mut staged, replica_role, log).await? {
+            match self.merge_once(catalog, plan, &mut staged, &mut large, replica_role, log).await? {
                 None => {
                     client.batch_execute("RELEASE SAVEPOINT pgkeep_merge").await?;
                     return Ok(());
@@ -329,6 +390,7 @@ impl Attempt<'_> {
                         .await?;
                     self.fail_table(log, &table, &failure.what);
                     staged.retain(|s| s.table.shown != table);
+                    large = large.filter(|l| l.table.shown != table);
                 }
             }
         }
@@ -340,6 +402,7 @@ impl Attempt<'_> {
         catalog: &Catalog,
         plan: &RestorePlan,
         staged: &mut [Staged],
+        large: &mut Option<large_objects::Staged>,
         replica_role: bool,
         log: &mut RestoreLog,
     ) -> Result<Option<(String, Failure)>, Failure> {
@@ -366,6 +429,11 @@ impl Attempt<'_> {
         let tables: Vec<TablePlan> = staged.iter().map(|s| s.table.clone()).collect();
         let mut after = log.before_counts.clone();
         after.extend(verify::counts(client, &tables).await?);
+        if let Some(large) = large
+            && let Err(failure) = self.write_large_objects(large, log, &mut after).await
+        {
+            return Ok(Some((large.table.shown.clone(), failure)));
+        }
         for at in staged.iter() {
             let shown = &at.table.shown;
             let (before, now) = (count(&log.before_counts, shown), count(&after, shown));
@@ -393,6 +461,7 @@ impl Attempt<'_> {
         self.events.emit(Event::Finished { phase: Phase::Verify });
         log.after_counts = after;
         log.tables_restored = staged.iter().map(|s| (s.table.shown.clone(), outcome(s))).collect();
+        log.tables_restored.extend(large.iter().map(|l| (l.table.shown.clone(), l.outcome())));
         Ok(None)
     }
 

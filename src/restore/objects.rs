@@ -74,7 +74,9 @@ pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions) ->
             Section::PreData => options.pre_data,
             Section::PostData => options.post_data,
         };
-        section && (options.only.is_empty() || options.only.contains(&object.kind))
+        // Empty ones would be no use.
+        let is_complete = object.kind != Kind::LargeObject || options.data;
+        section && is_complete && (options.only.is_empty() || options.only.contains(&object.kind))
     };
     let kept: HashSet<usize> = (0..objects.len()).filter(|n| wanted(&objects[*n])).collect();
     if kept.len() == objects.len() { objects } else { scope::keep(objects, &kept) }

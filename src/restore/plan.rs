@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::large_objects;
 use super::objects::plan::ObjectPlan;
 use crate::archive::model::{self, Header};
 use crate::backup::snapshot::row_security_failure;
@@ -56,6 +57,8 @@ pub struct RestorePlan {
     pub tables: Vec<TablePlan>,
     /// Sequences.
     pub sequences: Vec<SequencePlan>,
+    /// Large objects: as a table, whose `relation` is not among the catalog's.
+    pub large_objects: Option<TablePlan>,
     /// Tables (and sequences) that do not fit, with the reason.
     pub misfits: Vec<(String, String)>,
     /// `oid`s of tables of the target that are removed, to be made again or not.
@@ -89,6 +92,13 @@ impl RestorePlan {
                 continue;
             }
             chosen.insert(index as u32);
+            if table.large_objects {
+                match large_objects::fit(index as u32, table, catalog) {
+                    Ok(fitting) => plan.large_objects = Some(fitting),
+                    Err(reason) => plan.misfits.push((table.shown(), reason)),
+                }
+                continue;
+            }
             // Its rows come into a table that is not there yet.
             if is_in(&coming, &table.schema, &table.name) {
                 continue;
@@ -188,7 +198,8 @@ impl RestorePlan {
             );
         }
         // Archived rows are staged in temporary tables.
-        if !self.tables.is_empty() && !catalog.server.may_create_temporary {
+        let stages = !self.tables.is_empty() || self.large_objects.is_some();
+        if stages && !catalog.server.may_create_temporary {
             let database = &catalog.server.database;
             let grant = format!("TEMPORARY ON DATABASE {}", quote::ident(database));
             missing.push((format!("database {database} (TEMPORARY)"), grant));

@@ -15,19 +15,20 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreOptions;
-use super::log::{LogFile, RestoreLog, TableOutcome};
+use super::create;
+use super::log::{LogFile, RestoreLog, Status, TableOutcome};
 use super::objects::apply::{self, What};
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
 use super::sequences::{self, Applied};
 use crate::archive::reader::Archive;
-use crate::connection::{Connector, stop};
-use crate::failure::Failure;
+use crate::connection::{self, Connector, stop};
+use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
-use crate::postgres::settings;
+use crate::postgres::{ddl, settings};
 use crate::progress::{Event, Events, Phase};
-use crate::schema::{Kind, Object, Section};
+use crate::schema::{Database, Kind, Object, Section};
 
 /// Objects that are made in one transaction: few enough for the server's table of locks.
 const BATCH: usize = 500;
@@ -68,6 +69,45 @@ impl Rebuild<'_> {
         Err(dismantle::after_failure(self, failure, log).await)
     }
 
+    /// Makes the database first, and gives it its properties in the end. On failure it is removed again.
+    pub async fn run_in_new(&self, like: Option<&Database>, log: &mut RestoreLog) -> Result<(), Failure> {
+        let name = &self.connector.info.dbname;
+        let style = &self.options.objects.style;
+        create::make(&self.session.client, name, like, style).await?;
+        let filled = async {
+            let session = connection::lead(self.connector, self.events, self.cancel).await?;
+            session.client.batch_execute(&self.begin()).await?;
+            let live = ddl::read(&session.client, session.server_version_num).await?;
+            session.client.batch_execute("ROLLBACK").await?;
+            let there = live.objects.into_iter().map(|o| o.identity).collect();
+            Rebuild { session: &session, there: &there, ..*self }.make(log).await?;
+            match like {
+                Some(like) => create::finish(&session.client, name, like, style).await,
+                None => Ok(()),
+            }
+        };
+        let filled = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Failure::interrupted()),
+            filled = filled => filled,
+        };
+        let Err(failure) = filled else { return Ok(()) };
+        log.undo();
+        match create::unmake(self.connector, self.events, name).await {
+            Ok(()) => {
+                log.status = Status::RolledBack;
+                log.rolled_back = true;
+                Err(failure.state(format!("database {name}, which had been made, was removed again")))
+            }
+            Err(error) => {
+                log.status = Status::Failed;
+                let state = format!("database {name} had been made, is not whole, and could not be removed: {error}");
+                let next = format!("when the server can be reached, remove it (dropdb {name}), then run the same command again");
+                Err(Failure { kind: FailureKind::NotPutBack, state, next, ..failure })
+            }
+        }
+    }
+
     async fn make(&self, log: &mut RestoreLog) -> Result<(), Failure> {
         let client = &self.session.client;
         let more = self.options.jobs.saturating_sub(1);
@@ -91,7 +131,7 @@ impl Rebuild<'_> {
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
             }
-            for table in &plan.tables {
+            for table in plan.tables.iter().chain(&plan.large_objects) {
                 log.before_counts.insert(table.shown.clone(), 0);
             }
             let loaded = load::all(self, &sessions, &plan).await?;

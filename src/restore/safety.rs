@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
+use super::Mode;
 use super::plan::RestorePlan;
 use crate::archive::compression::Compression;
 use crate::archive::error::ArchiveError;
@@ -17,7 +18,7 @@ use crate::archive::validate::{ValidateOptions, validate};
 use crate::backup::destination::to_folder;
 use crate::backup::dump::Dump;
 use crate::backup::plan::Plan;
-use crate::backup::{header, snapshot};
+use crate::backup::{header, large_objects, snapshot};
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
@@ -52,6 +53,8 @@ pub struct Safety<'a> {
     pub restore_log: String,
     /// File name of the archive to be restored.
     pub backup_file: String,
+    /// How rows will meet.
+    pub mode: Mode,
     /// Connections to use at most.
     pub jobs: usize,
     /// Listener.
@@ -67,7 +70,7 @@ impl Safety<'_> {
         let scope = self.plan.closure(&self.catalog);
         self.catalog.read_sizes(client, |relation| scope.contains(&relation.oid)).await?;
         let roots = self.plan.roots(&self.catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign);
-        let plan = Plan::of(&self.catalog, roots.collect());
+        let mut plan = Plan::of(&self.catalog, roots.collect());
         // Those of tables that are removed go with them.
         let of_removed = |s: &SequenceInfo| s.used_by.iter().any(|t| self.plan.going.contains(t));
         let removed = self.catalog.sequences.iter().filter(|s| {
@@ -79,6 +82,15 @@ impl Safety<'_> {
         snapshot::check_readable(&self.catalog, &plan, &sequences)?;
         self.catalog.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
         let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
+        let mut schema = self.schema;
+        if self.plan.large_objects.is_some() {
+            large_objects::check_readable(client, &self.catalog.server).await?;
+            large_objects::add(client, &self.catalog, &mut plan).await?;
+            // Only this mode removes some, and what was removed comes back with its owner.
+            if schema.is_none() && self.mode == Mode::Exact && self.catalog.server.has_large_objects {
+                schema = Some(large_objects::definitions(client, self.session.server_version_num).await?);
+            }
+        }
         let created_at = Utc::now();
         let folder = self.folders.safety_backups();
         let guards = Guards {
@@ -89,7 +101,7 @@ impl Safety<'_> {
             objects: self.touched,
         };
         let header =
-            header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards), self.schema);
+            header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards), schema);
         let more = self.jobs.min(plan.units.len()).saturating_sub(1);
         let workers = self.connector.workers(more, self.events).await;
         let dump = Dump {

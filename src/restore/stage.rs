@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use super::plan::TablePlan;
+use crate::archive::model::Chunk;
 use crate::archive::reader::Archive;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::copy::RowDecoder;
@@ -71,17 +72,31 @@ pub async fn copy_in(
     target: &str,
     events: &Events,
 ) -> Result<u64, Failure> {
+    let chunks: Vec<Chunk> = archive.table_chunks(table.index).into_iter().cloned().collect();
+    copy_chunks(client, archive, table, chunks, target, events).await
+}
+
+/// Copies the rows of some of the table's chunks into `target`. Returns how many.
+pub async fn copy_chunks(
+    client: &Client,
+    archive: &Arc<Archive>,
+    table: &TablePlan,
+    chunks: Vec<Chunk>,
+    target: &str,
+    events: &Events,
+) -> Result<u64, Failure> {
     let columns = quote::ident_list(table.columns.iter().map(String::as_str));
     let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
+    let archived: u64 = chunks.iter().map(|c| c.rows).sum();
     let mut rows = 0;
-    if !archive.table_chunks(table.index).is_empty() {
+    if !chunks.is_empty() {
         let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
         let sink = client
             .copy_in::<_, Bytes>(&format!("COPY {target}{list} FROM STDIN{}", table.copy_options))
             .await
             .map_err(|e| loading(e.into()))?;
         let mut sink = std::pin::pin!(sink);
-        let mut messages = decode(archive.clone(), table.clone(), events.clone());
+        let mut messages = decode(archive.clone(), table.clone(), chunks, events.clone());
         while let Some(message) = messages.recv().await {
             // A message that never comes leaves the COPY unfinished, and dropping it makes the server refuse it.
             if let Err(error) = sink.send(message?).await {
@@ -92,7 +107,6 @@ pub async fn copy_in(
         }
         rows = sink.finish().await.map_err(|e| loading(describe_refusal(table, &e)))?;
     }
-    let archived = archive.totals().table_rows.get(table.index as usize).copied().unwrap_or(0);
     if rows != archived {
         return Err(Failure::failed(format!(
             "table {}: the archive has {archived} rows, the server took {rows}",
@@ -102,8 +116,13 @@ pub async fn copy_in(
     Ok(rows)
 }
 
-/// Reads, proves and decodes the table's chunks on another thread, two messages ahead of the server.
-fn decode(archive: Arc<Archive>, table: TablePlan, events: Events) -> mpsc::Receiver<Result<Bytes, Failure>> {
+/// Reads, proves and decodes chunks of the table on another thread, two messages ahead of the server.
+fn decode(
+    archive: Arc<Archive>,
+    table: TablePlan,
+    chunks: Vec<Chunk>,
+    events: Events,
+) -> mpsc::Receiver<Result<Bytes, Failure>> {
     let (sender, receiver) = mpsc::channel(8);
     tokio::task::spawn_blocking(move || {
         let name: Arc<str> = Arc::from(table.shown.as_str());
@@ -111,7 +130,7 @@ fn decode(archive: Arc<Archive>, table: TablePlan, events: Events) -> mpsc::Rece
         let mut buffer = Vec::with_capacity(2 * MESSAGE_BYTES);
         let invalid = |what: String| Failure::new(FailureKind::Archive, what);
         let mut work = || -> Result<(), Failure> {
-            for chunk in archive.table_chunks(table.index) {
+            for chunk in &chunks {
                 let rows = archive.read_rows(chunk).map_err(|e| Failure::from_archive(&e))?;
                 for line in rows.rows() {
                     decoder.decode(line, &mut buffer).map_err(|e| {

@@ -11,6 +11,7 @@ pub fn with_tables(objects: Vec<Object>, wants: impl Fn(&str, &str) -> bool) -> 
         let (schema, name) = match (&object.table, &object.schema) {
             (Some((schema, name)), _) => (schema.as_str(), name.as_str()),
             (None, Some(schema)) if object.kind.is_relation() => (schema.as_str(), object.name.as_str()),
+            (None, None) if object.kind == Kind::LargeObject => ("pg_catalog", "pg_largeobject"),
             _ => return false,
         };
         wants(schema, name)
