@@ -127,9 +127,12 @@ pub async fn run(context: &Context, args: &ExportArgs) -> Result<Ending, Failure
     })?;
     let Some((exported, bytes)) = done else { return Ok(Ending::Done) };
     let seconds = started.elapsed().as_secs_f64();
+    let objects = match exported.objects {
+        0 => String::new(),
+        number => format!("{} and ", count(number, "object")),
+    };
     let text = format!(
-        "exported {} and {} rows of {} to {} ({}, {seconds:.2} s)",
-        count(exported.objects, "object"),
+        "exported {objects}{} rows of {} to {} ({}, {seconds:.2} s)",
         HumanCount(exported.rows),
         count(exported.tables, "table"),
         target.as_ref().map_or("standard output".to_owned(), |p| p.display().to_string()),
