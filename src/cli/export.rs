@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Ending;
 use super::context::{Context, count, invalid};
+use super::objects::SectionArg;
 use crate::archive::file::AtomicFile;
 use crate::archive::reader::Archive;
 use crate::export::script::ScriptOptions;
@@ -61,10 +62,10 @@ pub struct ExportArgs {
     #[arg(long, env = "PGKEEP_CLEAN", conflicts_with = "data_only")]
     pub clean: bool,
     /// Leave out owners: everything belongs to the role that runs the script
-    #[arg(long, env = "PGKEEP_NO_OWNER")]
+    #[arg(short = 'O', long, env = "PGKEEP_NO_OWNER")]
     pub no_owner: bool,
     /// Leave out GRANT and REVOKE
-    #[arg(long, env = "PGKEEP_NO_PRIVILEGES")]
+    #[arg(short = 'x', long, env = "PGKEEP_NO_PRIVILEGES")]
     pub no_privileges: bool,
     /// Leave out tablespaces: everything goes to the database's own
     #[arg(long, env = "PGKEEP_NO_TABLESPACES")]
@@ -78,17 +79,6 @@ pub enum Format {
     Sql,
     /// The rows of one table, with a line of column names.
     Csv,
-}
-
-/// Part of a restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SectionArg {
-    /// What is made before the rows.
-    PreData,
-    /// The rows.
-    Data,
-    /// What is made after the rows.
-    PostData,
 }
 
 /// What is to be written.
