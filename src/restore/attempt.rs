@@ -221,10 +221,26 @@ impl Attempt<'_> {
         Ok((catalog, plan))
     }
 
+    /// What a dry run would insert into tables that it would make.
+    fn count_coming(&self, objects: &ObjectPlan, log: &mut RestoreLog) {
+        let coming = objects.coming();
+        let header = self.archive.header();
+        for (table, rows) in header.tables.iter().zip(&self.archive.totals().table_rows) {
+            let is_coming = coming.contains(&(table.schema.clone(), table.name.clone()));
+            if is_coming && self.options.filter.wants(&table.schema, &table.name) {
+                let outcome = TableOutcome { inserted: *rows, ..TableOutcome::default() };
+                log.tables_restored.insert(table.shown(), outcome);
+            }
+        }
+    }
+
     /// Makes what stands behind the rows.
     async fn make_after(&self, objects: &ObjectPlan, log: &mut RestoreLog) -> Result<(), Failure> {
         if !self.options.dry_run && !objects.is_none() {
             change::after_rows(&self.session.client, objects, &self.options.objects.style).await?;
+        }
+        if self.options.dry_run && self.options.objects.data {
+            self.count_coming(objects, log);
         }
         // A dry run holds no locks, so that nothing can be proven of what it did.
         log.verified = !self.options.dry_run;

@@ -108,7 +108,8 @@ async fn prepare_to_create(
     let look = async {
         create::check_absent(&session.client, &connector.info.dbname).await?;
         let archived = objects::chosen(archive.header(), &options.filter, &options.objects);
-        requirements::check(&session.client, &archived, archive.header().schema.as_ref(), &options.objects).await?;
+        requirements::check(&session.client, &archived, archive.header().schema.as_ref(), &options.objects)
+            .await?;
         Ok::<_, Failure>(archived)
     };
     let archived = tokio::select! {
