@@ -45,6 +45,9 @@ pub struct Object {
     /// The role that owns it; none for what has no owner of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// The roles that `create` names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     /// Makes it. Empty for what comes with something else and only has privileges of its own.
     pub create: Vec<String>,
     /// Removes it. Empty for what goes with something else.
@@ -301,6 +304,7 @@ impl Object {
             table: None,
             section: Section::PreData,
             owner: None,
+            roles: Vec::new(),
             create: Vec::new(),
             drop: Vec::new(),
             comments: Vec::new(),

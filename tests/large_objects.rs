@@ -100,7 +100,8 @@ fn upsert_keeps_what_the_archive_does_not_have_and_writes_nothing_that_is_equal(
     assert_eq!(state(&database), damaged, "what the restore made is gone again");
 
     pgkeep.ok(&["restore", "--safe", "--file", &archive]);
-    let written = "SELECT pg_current_wal_insert_lsn() > '0/0'::pg_lsn, sum(xmin::text::int8) FROM pg_largeobject";
+    let written =
+        "SELECT pg_current_wal_insert_lsn() > '0/0'::pg_lsn, sum(xmin::text::int8) FROM pg_largeobject";
     let before = database.query(written);
     let log = pgkeep.ok(&["restore", "--safe", "--json", "--file", &archive]).json();
     assert_eq!(counts(&log), [0, 0, 0, 12]);
@@ -171,7 +172,11 @@ fn a_role_that_may_read_them_backs_them_up_and_one_that_may_not_is_told() {
     for major in majors() {
         let database = database(Some(major), &format!("large_role_{major}"));
         let archivist = Pgkeep::on(&database.url_as("archivist", "x"));
-        archivist.run(&["backup"]).expect_code(4).says("archivist may not read large objects 1001, 1002").says("GRANT");
+        archivist
+            .run(&["backup"])
+            .expect_code(4)
+            .says("archivist may not read large objects 1001, 1002")
+            .says("GRANT");
         assert!(archivist.files("backups").is_empty());
         database.execute(
             "DO $$ DECLARE n oid; BEGIN FOR n IN SELECT oid FROM pg_largeobject_metadata LOOP

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
 
-use super::large_objects;
 use super::Content;
+use super::large_objects;
 use super::plan::Plan;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};

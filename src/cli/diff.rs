@@ -30,8 +30,8 @@ pub struct DiffArgs {
     /// What to compare it with: another archive, or live, the database
     #[arg(value_name = "OTHER", default_value = "live")]
     pub other: String,
-    /// Compare the definitions (rows cannot be compared yet)
-    #[arg(long, env = "PGKEEP_SCHEMA", required = true)]
+    /// Compare the definitions; rows cannot be compared yet
+    #[arg(long, env = "PGKEEP_SCHEMA")]
     pub schema: bool,
     /// Show what differs in the statements of objects that are in both
     #[arg(long, env = "PGKEEP_FULL")]
@@ -70,6 +70,9 @@ struct Answer<'a> {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> {
+    if !args.schema {
+        return Err(Failure::usage("rows cannot be compared yet, only definitions").next("add --schema"));
+    }
     let (old_name, header) = archived(context, &args.file)?;
     let mut old = objects(&old_name, &header)?;
     let (new_name, mut new, of_new) = if args.other == "live" {

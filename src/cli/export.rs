@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Ending;
 use super::context::{Context, count, invalid};
+use super::objects::SectionArg;
 use crate::archive::file::AtomicFile;
 use crate::archive::reader::Archive;
 use crate::export::script::ScriptOptions;
@@ -61,10 +62,10 @@ pub struct ExportArgs {
     #[arg(long, env = "PGKEEP_CLEAN", conflicts_with = "data_only")]
     pub clean: bool,
     /// Leave out owners: everything belongs to the role that runs the script
-    #[arg(long, env = "PGKEEP_NO_OWNER")]
+    #[arg(short = 'O', long, env = "PGKEEP_NO_OWNER")]
     pub no_owner: bool,
     /// Leave out GRANT and REVOKE
-    #[arg(long, env = "PGKEEP_NO_PRIVILEGES")]
+    #[arg(short = 'x', long, env = "PGKEEP_NO_PRIVILEGES")]
     pub no_privileges: bool,
     /// Leave out tablespaces: everything goes to the database's own
     #[arg(long, env = "PGKEEP_NO_TABLESPACES")]
@@ -78,17 +79,6 @@ pub enum Format {
     Sql,
     /// The rows of one table, with a line of column names.
     Csv,
-}
-
-/// Part of a restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SectionArg {
-    /// What is made before the rows.
-    PreData,
-    /// The rows.
-    Data,
-    /// What is made after the rows.
-    PostData,
 }
 
 /// What is to be written.
@@ -127,9 +117,12 @@ pub async fn run(context: &Context, args: &ExportArgs) -> Result<Ending, Failure
     })?;
     let Some((exported, bytes)) = done else { return Ok(Ending::Done) };
     let seconds = started.elapsed().as_secs_f64();
+    let objects = match exported.objects {
+        0 => String::new(),
+        number => format!("{} and ", count(number, "object")),
+    };
     let text = format!(
-        "exported {} and {} rows of {} to {} ({}, {seconds:.2} s)",
-        count(exported.objects, "object"),
+        "exported {objects}{} rows of {} to {} ({}, {seconds:.2} s)",
         HumanCount(exported.rows),
         count(exported.tables, "table"),
         target.as_ref().map_or("standard output".to_owned(), |p| p.display().to_string()),

@@ -73,11 +73,11 @@ fn chosen(header: &Header, options: &ScriptOptions, events: &Events) -> Result<V
     if header.schema.is_none() && (options.pre_data || options.post_data) {
         let what = "the archive holds no definitions, only rows";
         if !options.data {
-            return Err(Failure::usage(what).next(
+            return Err(Failure::usage(what).state("nothing was written").next(
                 "leave out --schema-only or --section; or choose a backup that was taken without --data-only",
             ));
         }
-        events.warn(format!("{what}: so does the script, and its tables must be there"));
+        events.warn(format!("{what}; so does the script, and its tables must be there"));
     }
     let relations = objects.iter().filter(|o| o.kind.is_relation());
     let relations = relations.filter_map(|o| Some((o.schema.as_deref()?, o.name.as_str())));

@@ -31,7 +31,9 @@ pub async fn connect(
 ) -> Result<Session, Failure> {
     match connection::lead(&maintenance(connector, MAINTENANCE[0]), events, cancel).await {
         Err(failure) if failure.kind == FailureKind::Access => {
-            connection::lead(&maintenance(connector, MAINTENANCE[1]), events, cancel).await.map_err(|_| failure)
+            connection::lead(&maintenance(connector, MAINTENANCE[1]), events, cancel)
+                .await
+                .map_err(|_| failure)
         }
         session => session,
     }
@@ -67,10 +69,20 @@ pub fn roles<'a>(database: &'a Database, style: &Style) -> BTreeSet<&'a str> {
 }
 
 /// Makes the database, with nothing in it.
-pub async fn make(client: &Client, name: &str, like: Option<&Database>, style: &Style) -> Result<(), Failure> {
+pub async fn make(
+    client: &Client,
+    version: u32,
+    name: &str,
+    like: Option<&Database>,
+    style: &Style,
+) -> Result<(), Failure> {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", ident(name));
     if let Some(database) = like {
         sql.push_str(&format!(" {}", database.options));
+        if version >= 150_000 && !database.options.contains("LOCALE_PROVIDER") {
+            // Before 15 there was no other; a template may have another.
+            sql.push_str(" LOCALE_PROVIDER = libc");
+        }
         if let Some(tablespace) = database.tablespace.as_ref().filter(|_| !style.no_tablespaces) {
             sql.push_str(&format!(" TABLESPACE = {}", ident(tablespace)));
         }
@@ -95,10 +107,14 @@ pub async fn finish(client: &Client, name: &str, like: &Database, style: &Style)
     all.extend(like.alter.iter().map(|what| format!("ALTER DATABASE {database} {what}")));
     if !style.no_owner {
         let settings = like.role_settings.iter();
-        all.extend(settings.map(|(role, what)| format!("ALTER ROLE {} IN DATABASE {database} {what}", ident(role))));
+        all.extend(
+            settings.map(|(role, what)| format!("ALTER ROLE {} IN DATABASE {database} {what}", ident(role))),
+        );
     }
     let text = crate::postgres::quote::literal;
-    all.extend(like.comment.iter().map(|comment| format!("COMMENT ON DATABASE {database} IS {}", text(comment))));
+    all.extend(
+        like.comment.iter().map(|comment| format!("COMMENT ON DATABASE {database} IS {}", text(comment))),
+    );
     all.extend(like.labels.iter().map(|(provider, label)| {
         format!("SECURITY LABEL FOR {} ON DATABASE {database} IS {}", ident(provider), text(label))
     }));
@@ -106,10 +122,9 @@ pub async fn finish(client: &Client, name: &str, like: &Database, style: &Style)
         all.extend(grants(&like.privileges, style).into_iter().map(|sql| sql.replacen("{}", &database, 1)));
     }
     for sql in all {
-        client
-            .batch_execute(&sql)
-            .await
-            .map_err(|e| Failure::from_server(&e).while_doing(format!("setting the properties of database {name}")))?;
+        client.batch_execute(&sql).await.map_err(|e| {
+            Failure::from_server(&e).while_doing(format!("setting the properties of database {name}"))
+        })?;
     }
     Ok(())
 }

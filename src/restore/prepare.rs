@@ -107,8 +107,10 @@ async fn prepare_to_create(
     let session = create::connect(connector, events, cancel).await?;
     let look = async {
         create::check_absent(&session.client, &connector.info.dbname).await?;
-        let archived = objects::chosen(archive.header(), &options.filter, &options.objects);
-        requirements::check(&session.client, &archived, archive.header().schema.as_ref(), &options.objects).await?;
+        let archived =
+            objects::chosen(archive.header(), &options.filter, &options.objects, session.server_version_num);
+        requirements::check(&session.client, &archived, archive.header().schema.as_ref(), &options.objects)
+            .await?;
         Ok::<_, Failure>(archived)
     };
     let archived = tokio::select! {
@@ -156,7 +158,8 @@ async fn look(
     if options.rollback {
         check_same_target(archive, &catalog)?;
     }
-    let archived = objects::chosen(archive.header(), &options.filter, &options.objects);
+    let archived =
+        objects::chosen(archive.header(), &options.filter, &options.objects, session.server_version_num);
     let mut object_plan = ObjectPlan::default();
     if !archived.is_empty() || options.undoes_objects(archive.header()) {
         let schema = archive.header().schema.as_ref();

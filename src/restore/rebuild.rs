@@ -20,10 +20,12 @@ use super::log::{LogFile, RestoreLog, Status, TableOutcome};
 use super::objects::apply::{self, What};
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
+use super::safety::Safety;
 use super::sequences::{self, Applied};
 use crate::archive::reader::Archive;
 use crate::connection::{self, Connector, stop};
 use crate::failure::{Failure, FailureKind};
+use crate::folders::Folders;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
 use crate::postgres::{ddl, settings};
@@ -69,11 +71,42 @@ impl Rebuild<'_> {
         Err(dismantle::after_failure(self, failure, log).await)
     }
 
+    /// Takes the safety backup of a database in which there is next to nothing: undoing the restore removes what it
+    /// made.
+    pub async fn save_state(&self, folders: &Folders, log: &mut RestoreLog) -> Result<(), Failure> {
+        let client = &self.session.client;
+        client.batch_execute(&self.begin()).await?;
+        let live = ddl::read(client, self.session.server_version_num).await?;
+        let path = Safety {
+            session: self.session,
+            connector: self.connector,
+            folders,
+            catalog: Catalog::read(client).await?,
+            plan: &RestorePlan::default(),
+            schema: Some(live),
+            touched: self.objects.iter().map(|o| o.identity.clone()).collect(),
+            objects: &[],
+            filter: &self.options.filter,
+            mode: super::Mode::Exact,
+            restore_log: self.file.map(LogFile::name).unwrap_or_default(),
+            backup_file: log.backup_file.clone(),
+            jobs: 1,
+            events: self.events,
+            cancel: self.cancel,
+        }
+        .take()
+        .await
+        .map_err(|f| f.while_doing("taking the safety backup").state("the target is untouched"))?;
+        client.batch_execute("ROLLBACK").await?;
+        log.safety_backup_file = path.file_name().map(|n| n.to_string_lossy().into_owned());
+        self.file.map_or(Ok(()), |file| file.write(log))
+    }
+
     /// Makes the database first, and gives it its properties in the end. On failure it is removed again.
     pub async fn run_in_new(&self, like: Option<&Database>, log: &mut RestoreLog) -> Result<(), Failure> {
         let name = &self.connector.info.dbname;
         let style = &self.options.objects.style;
-        create::make(&self.session.client, name, like, style).await?;
+        create::make(&self.session.client, self.session.server_version_num, name, like, style).await?;
         let filled = async {
             let session = connection::lead(self.connector, self.events, self.cancel).await?;
             session.client.batch_execute(&self.begin()).await?;
@@ -101,8 +134,11 @@ impl Rebuild<'_> {
             }
             Err(error) => {
                 log.status = Status::Failed;
-                let state = format!("database {name} had been made, is not whole, and could not be removed: {error}");
-                let next = format!("when the server can be reached, remove it (dropdb {name}), then run the same command again");
+                let state =
+                    format!("database {name} had been made, is not whole, and could not be removed: {error}");
+                let next = format!(
+                    "when the server can be reached, remove it (dropdb {name}), then run the same command again"
+                );
                 Err(Failure { kind: FailureKind::NotPutBack, state, next, ..failure })
             }
         }

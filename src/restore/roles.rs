@@ -15,7 +15,8 @@ pub async fn make_missing(client: &Client, roles: &[Role]) -> Result<Vec<String>
     let there: HashSet<String> = client.query_typed(sql, &[]).await?.iter().map(|row| row.get(0)).collect();
     let missing: Vec<&Role> = roles.iter().filter(|role| !there.contains(&role.name)).collect();
     let steps = missing.iter().flat_map(|role| role.create.iter().map(|sql| (&role.name, sql)));
-    let steps = steps.chain(missing.iter().flat_map(|role| role.memberships.iter().map(|sql| (&role.name, sql))));
+    let steps =
+        steps.chain(missing.iter().flat_map(|role| role.memberships.iter().map(|sql| (&role.name, sql))));
     for (name, sql) in steps {
         client
             .batch_execute(sql)

@@ -112,6 +112,9 @@ impl Prepared {
                 return rebuild.run_in_new(schema.and_then(|s| s.database.as_ref()), log).await;
             }
             lock::keep_others_out(client, &self.connector, events).await?;
+            if self.options.safe {
+                rebuild.save_state(&self.folders, log).await?;
+            }
             rebuild.run(log).await
         };
         if let Err(failure) = result.await {

@@ -48,7 +48,22 @@ fn is_identity(object: &Object, name: &str) -> bool {
         return false;
     };
     let has_arguments = matches!(object.kind, Kind::Function | Kind::Procedure | Kind::Aggregate);
-    has_arguments && (rest == name || rest.strip_prefix("public.") == Some(name))
+    has_arguments && (is_call(rest, name) || rest.strip_prefix("public.").is_some_and(|r| is_call(r, name)))
+}
+
+/// Whether `name` is the identity's `function(arguments)`, the names of arguments given or not.
+fn is_call(identity: &str, name: &str) -> bool {
+    let arguments = |text: &str| -> Option<(String, Vec<String>)> {
+        let (function, arguments) = text.strip_suffix(')')?.split_once('(')?;
+        Some((function.to_owned(), arguments.split(',').map(|a| a.trim().to_owned()).collect()))
+    };
+    let (Some((function, full)), Some((wanted, given))) = (arguments(identity), arguments(name)) else {
+        return false;
+    };
+    let is_argument = |(full, given): (&String, &String)| {
+        full.strip_suffix(given.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(' '))
+    };
+    function == wanted && full.len() == given.len() && full.iter().zip(&given).all(is_argument)
 }
 
 #[cfg(test)]
@@ -67,7 +82,7 @@ mod tests {
         vec![
             object(Kind::Schema, "SCHEMA users", None, "users", None),
             object(Kind::Function, "FUNCTION public.area(integer)", public, "area", None),
-            object(Kind::Function, "FUNCTION public.area(text)", public, "area", None),
+            object(Kind::Function, "FUNCTION public.area(a text)", public, "area", None),
             object(Kind::Table, "TABLE public.users", public, "users", None),
             object(Kind::Table, "TABLE auth.users", Some("auth"), "users", None),
             object(Kind::Index, "INDEX public.users_name", public, "users_name", Some("users")),
@@ -92,8 +107,8 @@ mod tests {
     #[test]
     fn a_function_is_meant_by_its_name_or_by_its_arguments_too() {
         assert_eq!(found("area").len(), 2);
-        for name in ["FUNCTION public.area(text)", "public.area(text)", "area(text)"] {
-            assert_eq!(found(name), ["FUNCTION public.area(text)"]);
+        for name in ["FUNCTION public.area(a text)", "public.area(a text)", "area(text)"] {
+            assert_eq!(found(name), ["FUNCTION public.area(a text)"]);
         }
         assert!(found("area(bigint)").is_empty() && found("nothing").is_empty());
     }

@@ -36,7 +36,7 @@ SELECT r.rolname::pg_catalog.text, x.entry
   LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
  CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) WITH ORDINALITY x (entry, n)
  WHERE d.datname = pg_catalog.current_database() AND (s.setrole = 0 OR r.oid IS NOT NULL)
- ORDER BY r.rolname NULLS FIRST, x.n";
+ ORDER BY s.ctid, x.n";
 
 const LABELS: &str = "
 SELECT l.provider, l.label

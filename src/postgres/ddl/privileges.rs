@@ -160,7 +160,8 @@ fn of_public(on: &On<'_>, acl: &[String], version: u32) -> Vec<Grant> {
         return acl::between(on, &[owners, format!("=U/{owner}")], acl, version);
     }
     // Where this comes from, everybody has both or what is left of it; where it goes to may be either kind.
-    let mut grants = acl::between(on, &[owners.clone(), format!("=UC/{owner}")], &[owners.clone()], version);
+    let mut grants =
+        acl::between(on, &[owners.clone(), format!("=UC/{owner}")], std::slice::from_ref(&owners), version);
     grants.extend(acl::between(on, &[owners], acl, version));
     grants
 }
