@@ -53,7 +53,9 @@ impl ObjectPlan {
         let mut removed: BTreeSet<usize> = BTreeSet::new();
         if rollback {
             // What the restore made goes again.
-            let made = |o: &&Object| in_scope(o) && o.kind != Kind::LargeObject && !archived_at.contains_key(o.identity.as_str());
+            let made = |o: &&Object| {
+                in_scope(o) && o.kind != Kind::LargeObject && !archived_at.contains_key(o.identity.as_str())
+            };
             removed.extend(live.iter().filter(made).filter_map(|o| at.get(o.identity.as_str())));
         }
         for object in &archived {
@@ -268,7 +270,8 @@ fn is_table_in(live: &[Object], n: u32, removed: &BTreeSet<usize>) -> bool {
 /// Schemas and extensions hold what is not the archive's: they are never removed to be made again. What cannot be
 /// removed cannot be made again. Large objects come and go with their bytes.
 fn is_removable(object: &Object) -> bool {
-    !matches!(object.kind, Kind::Schema | Kind::Extension | Kind::Language | Kind::LargeObject) && !object.drop.is_empty()
+    !matches!(object.kind, Kind::Schema | Kind::Extension | Kind::Language | Kind::LargeObject)
+        && !object.drop.is_empty()
 }
 
 /// Whether SQL knows a way to replace it that leaves what needs it alone.
