@@ -62,6 +62,8 @@ pub fn fit(index: u32, table: &model::Table, catalog: &Catalog) -> Result<TableP
         casts: vec![String::new(); table.columns.len()],
         copy_options: settings::copy_options(&catalog.server.encoding),
         key: None,
+        extension: None,
+        removable: None,
     })
 }
 
