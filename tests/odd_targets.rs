@@ -221,7 +221,7 @@ impl Scenario {
             false => Err(format!("{what}; is\n{is}\nshould be\n{should}")),
         };
 
-        let exact = ["restore", "--safe", "--mode", "exact", "--file", archive];
+        let exact = ["restore", "--safe", "--data-only", "--mode", "exact", "--file", archive];
         if self.refuses(&pgkeep, "restore", &exact)? {
             same("a refused restore has changed rows", &show(&database.digest()), &show(&digest))?;
         } else {
@@ -234,9 +234,13 @@ impl Scenario {
             same("the rollback changed more than rows", &database.value(STATE), &state)?;
         }
         let before = database.digest();
-        self.refuses(&pgkeep, "dry run", &["restore", "--dry-run", "--mode", "exact", "--file", archive])?;
+        self.refuses(
+            &pgkeep,
+            "dry run",
+            &["restore", "--dry-run", "--data-only", "--mode", "exact", "--file", archive],
+        )?;
         same("the dry run has changed rows", &show(&database.digest()), &show(&before))?;
-        self.refuses(&pgkeep, "upsert", &["restore", "--safe", "--file", archive])?;
+        self.refuses(&pgkeep, "upsert", &["restore", "--safe", "--data-only", "--file", archive])?;
         same("the upsert changed more than rows", &database.value(STATE), &state)
     }
 

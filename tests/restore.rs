@@ -259,12 +259,14 @@ fn with_keep_going_tables_that_fit_are_restored_and_the_exit_code_is_3() {
     database.execute("TRUNCATE a, b, c; INSERT INTO b VALUES (2, 'x'); DROP TABLE gone;");
     let archive = pgkeep.only_file("backups");
     let archive = archive.to_str().unwrap();
-    let run = pgkeep.run(&["restore", "--safe", "--file", archive]).expect_code(1);
+    let run = pgkeep.run(&["restore", "--safe", "--data-only", "--file", archive]).expect_code(1);
     run.says("gone: the target has no such table");
-    let run = pgkeep.run(&["restore", "--safe", "--exclude", "gone", "--file", archive]).expect_code(1);
+    let run = pgkeep
+        .run(&["restore", "--safe", "--data-only", "--exclude", "gone", "--file", archive])
+        .expect_code(1);
     run.says("table b").says("id = 1").says("b_v_key").says("rolled back");
     assert_eq!(database.value("SELECT count(*) FROM a"), "0");
-    pgkeep.run(&["restore", "--safe", "--keep-going", "--file", archive]).expect_code(3);
+    pgkeep.run(&["restore", "--safe", "--data-only", "--keep-going", "--file", archive]).expect_code(3);
     assert_eq!(database.value("SELECT count(*) FROM a"), "1");
     assert_eq!(database.value("SELECT string_agg(id::text, '') FROM b"), "2");
     let log = pgkeep.restore_log();

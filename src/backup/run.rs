@@ -83,8 +83,19 @@ impl Backup<'_> {
     async fn run(&self, started: Instant) -> Result<BackupResult, Failure> {
         let (options, session) = (self.options, self.session);
         let version = session.server_version_num;
-        let taken =
-            snapshot::take(&session.client, version, &options.filter, options.content, self.events).await?;
+        // Reading the schema of many tables is work for two; rows ask for workers of their own when it is known how many.
+        let helps = options.content == Content::Schema && options.jobs > 1;
+        let second = if helps { self.connector.workers(1, self.events).await.pop() } else { None };
+        let taken = snapshot::take(
+            &session.client,
+            second.as_ref().map(|s| &s.client),
+            version,
+            &options.filter,
+            options.content,
+            self.events,
+        )
+        .await?;
+        drop(second);
         let started_at = Utc::now();
         let Snapshot { catalog, plan, id, schema } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);

@@ -15,7 +15,7 @@ use super::plan::Plan;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::error as pg;
-use crate::postgres::{ddl, settings};
+use crate::postgres::{ddl, quote, settings};
 use crate::progress::Events;
 use crate::schema::Schema;
 use crate::selection::TableFilter;
@@ -41,9 +41,10 @@ pub struct Snapshot {
 
 /// Opens a read-only transaction on `client`, locks what `filter` wants and takes the snapshot.
 ///
-/// `version` is `server_version_num`. On failure the transaction is left for the caller to end.
+/// `version` is `server_version_num`; a `second` connection helps to read a schema alone. On failure the transaction is left for the caller to end.
 pub async fn take(
     client: &Client,
+    second: Option<&Client>,
     version: u32,
     filter: &TableFilter,
     content: Content,
@@ -54,7 +55,7 @@ pub async fn take(
     for attempt in 1..=ATTEMPTS {
         let last = attempt == ATTEMPTS;
         let tried = match content {
-            Content::Schema => schema_alone(client, &begin, version, filter, events).await,
+            Content::Schema => schema_alone(client, second, &begin, version, filter, events).await,
             content => try_to_take(client, &begin, version, filter, content, events, last).await,
         };
         match tried {
@@ -155,6 +156,7 @@ async fn try_to_take(
 /// The same for objects without rows: the tables are held, so that none goes while it is described.
 async fn schema_alone(
     client: &Client,
+    second: Option<&Client>,
     begin: &str,
     version: u32,
     filter: &TableFilter,
@@ -173,7 +175,20 @@ async fn schema_alone(
         .filter(|r| r.lacks(&["USAGE", "SELECT"]).is_empty())
         .collect();
     lock(client, &tables, events).await?;
-    let schema = ddl::read(client, version).await?;
+    let schema = match second {
+        None => ddl::read(client, version).await?,
+        Some(second) => {
+            let id: String =
+                client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
+            let fixed = settings::statements(version);
+            let join = format!(
+                "ROLLBACK; BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}; {fixed}",
+                quote::literal(&id)
+            );
+            second.batch_execute(&join).await?;
+            ddl::read_over(client, second, version).await?
+        }
+    };
     let catalog = Catalog { server: catalog.server, ..Catalog::default() };
     Ok(Some(Snapshot { catalog, plan: Plan::default(), id: String::new(), schema: Some(schema) }))
 }

@@ -42,9 +42,10 @@ mod views;
 use std::collections::HashMap;
 
 use futures_util::FutureExt;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use tokio_postgres::{Client, Error};
 
+use super::error;
 use crate::schema::{Role, Schema};
 use draft::{Address, Draft, Reader, at, class};
 use order::Edge;
@@ -74,17 +75,26 @@ SELECT d.classid, d.objid, r.rolname::pg_catalog.text
 
 /// The schema of the database that `client` is connected to, under its transaction.
 pub async fn read(client: &Client, version: u32) -> Result<Schema, Error> {
+    read_over(client, client, version).await
+}
+
+/// The same over two connections in transactions that share a snapshot: the largest query, that of indexes, takes as
+/// long as most others together.
+pub async fn read_over(client: &Client, second: &Client, version: u32) -> Result<Schema, Error> {
     let reader = Reader { client, version };
-    let (edges, members, mut drafts, dependents, named, comments, privileges, database) = tokio::try_join!(
+    let results = tokio::join!(
         edges(reader),
         members(reader),
-        drafts(reader),
+        drafts(reader, Reader { client: second, version }),
         schemas::dependents(reader),
         roles_named(reader),
         comments::read(reader),
         privileges::read(reader),
         database::read(reader),
-    )?;
+    );
+    let (a, b, c, d, e, f, g, h) = results;
+    let ((edges, (members, mut drafts)), (dependents, (named, (comments, (privileges, database))))) =
+        both(both(a, both(b, c)), both(d, both(e, both(f, both(g, h)))))?;
     let alias = attach::leave_to_extensions(&mut drafts, members);
     schemas::mark(&mut drafts, dependents);
     attach::roles(&mut drafts, named);
@@ -115,10 +125,22 @@ async fn members(reader: Reader<'_>) -> Result<HashMap<Address, Address>, Error>
     Ok(rows.iter().map(|r| (at(r.get(0), r.get(1)), at(class::EXTENSION, r.get(2)))).collect())
 }
 
+/// Both, or why not: of queries that go over a connection together, those behind the one that fails only say that the
+/// transaction is aborted (in_failed_sql_transaction).
+fn both<A, B>(a: Result<A, Error>, b: Result<B, Error>) -> Result<(A, B), Error> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) => Err(if error::sqlstate(&a) == Some("25P02") { b } else { a }),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
 /// What all readers give, in no particular order. Their queries go over the connection one behind the other, none
 /// waiting for another's answer.
-async fn drafts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    let all = try_join_all([
+async fn drafts(reader: Reader<'_>, second: Reader<'_>) -> Result<Vec<Draft>, Error> {
+    let all = join_all([
+        indexes::read(second).boxed(),
+        foreign_keys::read(second).boxed(),
         schemas::read(reader).boxed(),
         schemaless::read(reader).boxed(),
         collations::read(reader).boxed(),
@@ -129,8 +151,6 @@ async fn drafts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
         text_search::read(reader).boxed(),
         tables::read(reader).boxed(),
         sequences::read(reader).boxed(),
-        indexes::read(reader).boxed(),
-        foreign_keys::read(reader).boxed(),
         statistics::read(reader).boxed(),
         views::read(reader).boxed(),
         materialized::read(reader).boxed(),
@@ -141,6 +161,10 @@ async fn drafts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
         large_objects::read(reader).boxed(),
         privileges::defaults(reader).boxed(),
     ])
-    .await?;
-    Ok(all.into_iter().flatten().collect())
+    .await;
+    all.into_iter().fold(Ok(Vec::new()), |drafts, more| {
+        let (mut drafts, more) = both(drafts, more)?;
+        drafts.extend(more);
+        Ok(drafts)
+    })
 }
