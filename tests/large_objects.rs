@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{Database, Pgkeep, majors, shared, try_query, while_held};
+use support::{Database, Pgkeep, majors, shared, try_query, wait_until, while_held};
 
 const ENTRY: &str = "pg_catalog.pg_largeobject";
 
@@ -174,7 +174,7 @@ fn a_role_that_may_read_them_backs_them_up_and_one_that_may_not_is_told() {
         let archivist = Pgkeep::on(&database.url_as("archivist", "x"));
         archivist
             .run(&["backup"])
-            .expect_code(4)
+            .expect_code(5)
             .says("archivist may not read large objects 1001, 1002")
             .says("GRANT");
         assert!(archivist.files("backups").is_empty());
@@ -188,15 +188,56 @@ fn a_role_that_may_read_them_backs_them_up_and_one_that_may_not_is_told() {
         let changed = contents(&database);
         archivist
             .run(&["restore", "--safe", "--file", &archive])
-            .expect_code(4)
+            .expect_code(5)
             .says("lacks privileges on large objects 1003 (UPDATE)");
         assert_eq!(contents(&database), changed);
         database.execute("GRANT UPDATE ON LARGE OBJECT 1003 TO archivist");
-        archivist.ok(&["restore", "--safe", "--file", &archive]).says("cannot keep others from writing");
+        archivist.ok(&["restore", "--safe", "--file", &archive]);
         assert_eq!(contents(&database), original, "major {major}");
         archivist.ok(&["rollback", "latest"]);
         assert_eq!(contents(&database), changed, "major {major}");
     }
+}
+
+#[test]
+fn what_others_write_while_a_restore_works_is_in_the_safety_backup() {
+    let database = database(None, "large_meanwhile");
+    database.execute(
+        "CREATE FUNCTION gate() RETURNS boolean LANGUAGE plpgsql AS
+           $$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN true; END $$;
+         CREATE TABLE slow (id int PRIMARY KEY CHECK (gate())); INSERT INTO slow VALUES (1)",
+    );
+    let pgkeep = Pgkeep::on(&database.url);
+    let archive = backup(&pgkeep);
+    let original = state(&database);
+    database.execute(DAMAGE);
+    database.execute("DELETE FROM slow");
+    // Between the comparison and the writes.
+    let running = while_held(&database.url, "SELECT pg_advisory_xact_lock(42)", |_| {
+        let running = pgkeep.spawn(&[
+            "restore",
+            "--safe",
+            "--mode",
+            "exact",
+            "--lock-timeout",
+            "1min",
+            "--file",
+            &archive,
+        ]);
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgkeep' AND wait_event = 'advisory'";
+        wait_until("the restore waits", 60, || database.value(waiting) == "1");
+        database.execute("SELECT lo_put(1002, 0, 'meanwhile'), lo_from_bytea(4001, 'meanwhile, too')");
+        running
+    });
+    assert_eq!(running.wait().code, Some(0));
+    database.execute("ALTER LARGE OBJECT 1002 OWNER TO CURRENT_USER");
+    assert_eq!(state(&database), original);
+    assert_eq!(pgkeep.files("safety_backups").len(), 2, "it was tried again");
+    pgkeep.ok(&["rollback", "latest"]);
+    assert_eq!(
+        database.value("SELECT lo_get(1002) || lo_get(4001)"),
+        database.value("SELECT 'meanwhilemeanwhile, too'::bytea")
+    );
 }
 
 #[test]
@@ -207,14 +248,15 @@ fn an_interrupted_restore_and_one_that_fails_leave_them_as_they_were() {
     let archive = backup(&pgkeep);
     database.execute(DAMAGE);
     let damaged = state(&database);
-    // Whoever writes them holds the restore up, and is named.
-    while_held(&database.url, "SELECT lo_put(1004, 0, 'held')", |pid| {
+    // Whoever writes one that is to be written holds the restore up; others do not.
+    while_held(&database.url, "SELECT lo_put(1002, 0, 'held')", |_| {
         pgkeep
             .run(&["restore", "--safe", "--lock-timeout", "300ms", "--file", &archive])
             .expect_code(1)
-            .says(&format!("PID {pid}"));
+            .says("writing large objects");
         let running = pgkeep.spawn(&["restore", "--safe", "--lock-timeout", "1min", "--file", &archive]);
-        std::thread::sleep(std::time::Duration::from_millis(700));
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgkeep' AND wait_event_type = 'Lock'";
+        wait_until("the restore waits", 30, || database.value(waiting) == "1");
         running.interrupt();
         assert_eq!(running.wait().code, Some(130));
     });

@@ -131,7 +131,7 @@ pub struct Table {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<String>,
     /// For a configuration table of an extension: the condition that tells the user's rows, which alone are taken
-    /// (`pg_extension_config_dump`), beginning with `WHERE`. The others come with the extension.
+    /// (`pg_extension_config_dump`), beginning with `WHERE`, or empty where all are. The others come with the extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// Whether this is no table but the database's large objects, in pieces: columns `loid`, `position` and `data`.
@@ -174,6 +174,9 @@ pub struct Sequence {
     pub schema: String,
     /// Sequence name.
     pub name: String,
+    /// The extension that brings the sequence, or the table that owns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
     /// `last_value`, as text: JSON readers lose integers beyond 2^53.
     pub last_value: String,
     /// `is_called`: whether `last_value` has been handed out.

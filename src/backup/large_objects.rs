@@ -97,20 +97,27 @@ fn objects_of_unit(count: u64, bytes: u64) -> u64 {
     1 << (UNIT_BYTES / average).clamp(1, MOST_IN_UNIT).ilog2()
 }
 
-/// The pieces of the large objects that `condition` chooses. How long one is, the server tells by seeking its end; each
-/// step is a query of its own behind OFFSET 0, so that the planner neither drops nor doubles it.
 fn copy_statement(condition: &str, encoding: &str) -> String {
-    let options = settings::copy_options(encoding);
+    format!("COPY ({}) TO STDOUT{}", pieces("{}", condition), settings::copy_options(encoding))
+}
+
+/// The query for the pieces of the large objects `m` that `condition` chooses: number, position and `value`, in which
+/// `{}` stands for the bytes.
+///
+/// How long one is, the server tells by seeking its end; each step is a query of its own behind OFFSET 0, so that the
+/// planner neither drops nor doubles it.
+pub fn pieces(value: &str, condition: &str) -> String {
+    let value = value.replace("{}", &format!("pg_catalog.lo_get(s.loid, p.place, {PIECE_BYTES})"));
     format!(
-        "COPY (SELECT s.loid, p.place, pg_catalog.lo_get(s.loid, p.place, {PIECE_BYTES})
-                 FROM (SELECT e.loid, e.size + pg_catalog.lo_close(e.fd) AS size
-                         FROM (SELECT f.loid, f.fd, pg_catalog.lo_lseek64(f.fd, 0, 2) AS size
-                                 FROM (SELECT m.oid AS loid, pg_catalog.lo_open(m.oid, 262144) AS fd
-                                         FROM pg_catalog.pg_largeobject_metadata m
-                                        WHERE {condition} OFFSET 0) AS f OFFSET 0) AS e OFFSET 0) AS s
-                CROSS JOIN LATERAL pg_catalog.generate_series(
-                      0::pg_catalog.int8, GREATEST(s.size - 1, 0), {PIECE_BYTES}::pg_catalog.int8) AS p (place)
-                ORDER BY s.loid, p.place) TO STDOUT{options}"
+        "SELECT s.loid, p.place, {value}
+           FROM (SELECT e.loid, e.size + pg_catalog.lo_close(e.fd) AS size
+                   FROM (SELECT f.loid, f.fd, pg_catalog.lo_lseek64(f.fd, 0, 2) AS size
+                           FROM (SELECT m.oid AS loid, pg_catalog.lo_open(m.oid, 262144) AS fd
+                                   FROM pg_catalog.pg_largeobject_metadata m
+                                  WHERE {condition} OFFSET 0) AS f OFFSET 0) AS e OFFSET 0) AS s
+          CROSS JOIN LATERAL pg_catalog.generate_series(
+                0::pg_catalog.int8, GREATEST(s.size - 1, 0), {PIECE_BYTES}::pg_catalog.int8) AS p (place)
+          ORDER BY s.loid, p.place"
     )
 }
 

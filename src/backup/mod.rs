@@ -152,6 +152,7 @@ pub fn header(
             .map(|s| model::Sequence {
                 schema: s.schema.clone(),
                 name: s.name.clone(),
+                extension: s.extension.clone(),
                 last_value: s.last_value.to_string(),
                 is_called: s.is_called,
                 increment: s.increment.to_string(),

@@ -41,6 +41,15 @@ pub struct Part {
     pub forms: Vec<CellForm>,
 }
 
+/// Which rows of an extension's configuration tables are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Those that the extension says are the user's.
+    Users,
+    /// All: what the extension's own will be in the future, nobody knows.
+    All,
+}
+
 /// Everything that one backup will do.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -59,7 +68,7 @@ impl Plan {
         for relation in catalog.relations.iter().filter(|r| r.partition_of.is_none()) {
             collect_parts(catalog, filter, relation, false, &mut roots);
         }
-        let mut plan = Plan::of(catalog, roots);
+        let mut plan = Plan::of(catalog, roots, Rows::Users);
         plan.foreign = catalog
             .relations
             .iter()
@@ -70,15 +79,19 @@ impl Plan {
     }
 
     /// Plans a backup of just these tables, each with all its partitions.
-    pub fn of(catalog: &Catalog, mut roots: Vec<&Relation>) -> Plan {
+    pub fn of(catalog: &Catalog, mut roots: Vec<&Relation>, rows: Rows) -> Plan {
         roots.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         let mut plan = Plan::default();
         for root in roots {
             let table = plan.parts.len() as u32;
-            let part = Part::new(catalog, root);
+            let mut part = Part::new(catalog, root);
+            if rows == Rows::Users {
+                part.table.condition = root.condition.clone();
+            }
+            let chosen = part.table.condition.as_deref().unwrap_or_default();
             let mut range = 0;
             for leaf in catalog.leaves(root) {
-                for (condition, bytes) in page_ranges(leaf, catalog.server.version_num) {
+                for (condition, bytes) in units(leaf, chosen, catalog.server.version_num) {
                     plan.units.push(Unit {
                         table,
                         range,
@@ -140,6 +153,7 @@ impl Part {
                 generated: generated.iter().map(|c| c.name.clone()).collect(),
                 key: key.map(|k| k.columns.iter().map(|c| c.name.clone()).collect()).unwrap_or_default(),
                 constraints,
+                extension: relation.extension.clone(),
                 ..model::Table::default()
             },
             relation: relation.oid,
@@ -177,6 +191,16 @@ fn is_whole(catalog: &Catalog, filter: &TableFilter, relation: &Relation) -> boo
             && !filter.excludes(&p.schema, &p.name)
             && is_whole(catalog, filter, p)
     })
+}
+
+/// What follows the table's name in each of its units, with the estimated bytes of each. A condition of an extension's
+/// may be any text that can stand there, so that nothing is put beside it: such a table, rarely large, is one unit.
+fn units(leaf: &Relation, condition: &str, version: u32) -> Vec<(String, u64)> {
+    if condition.trim().is_empty() {
+        page_ranges(leaf, version)
+    } else {
+        vec![(format!(" {condition}"), leaf.bytes)]
+    }
 }
 
 /// Page ranges of a heap as SQL conditions, with the estimated bytes of each.
@@ -237,6 +261,8 @@ mod tests {
             owner: "app".into(),
             is_owner: true,
             privileges: vec![],
+            extension: None,
+            condition: None,
             columns: vec![],
         }
     }
@@ -274,6 +300,23 @@ mod tests {
         assert_eq!(big.len(), 3);
         assert!(big[0].copy.contains("ctid >= '(0,0)'") && big[0].copy.contains("ctid < '(2048,0)'"));
         assert!(big[2].copy.contains("ctid >= '(4096,0)'") && !big[2].copy.contains("ctid <"));
+    }
+
+    #[test]
+    fn a_configuration_table_is_read_by_its_condition_as_one_unit_and_whole_for_an_undo() {
+        let mut catalog = catalog(150_000);
+        catalog.relations[0].condition = Some("WHERE id > 9 OR mine".into());
+        let plan = Plan::new(&catalog, &TableFilter::default());
+        let big: Vec<_> = plan.units.iter().filter(|u| u.table == 0).collect();
+        assert_eq!(big.len(), 1);
+        assert!(big[0].copy.contains("FROM ONLY \"public\".\"big\" WHERE id > 9 OR mine) TO STDOUT"));
+        let plan = Plan::of(&catalog, vec![&catalog.relations[0]], Rows::All);
+        assert_eq!((plan.units.len(), &plan.parts[0].table.condition), (3, &None));
+        catalog.relations[0].condition = Some(String::new());
+        assert_eq!(
+            Plan::new(&catalog, &TableFilter::default()).units.iter().filter(|u| u.table == 0).count(),
+            3
+        );
     }
 
     #[test]

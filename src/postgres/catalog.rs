@@ -78,6 +78,10 @@ pub struct Relation {
     pub is_owner: bool,
     /// Privileges of the role in force, as names: `USAGE` (of the schema), `SELECT`, `INSERT`, `UPDATE`, `DELETE`.
     pub privileges: Vec<&'static str>,
+    /// The extension that it is a member of.
+    pub extension: Option<String>,
+    /// For a configuration table of an extension: the condition that tells the user's rows; empty where all are.
+    pub condition: Option<String>,
     /// Columns in order, dropped ones left out.
     pub columns: Vec<ColumnInfo>,
 }
@@ -181,6 +185,8 @@ pub struct SequenceInfo {
     pub last_value: i64,
     /// `is_called`.
     pub is_called: bool,
+    /// The extension that it, or the table that owns it, is a member of.
+    pub extension: Option<String>,
     /// Tables that own it or take defaults from it.
     pub used_by: Vec<u32>,
     /// Whether the role in force may read it.

@@ -13,7 +13,7 @@ use super::merge::{self, Difference};
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::triggers::{self, Held};
-use super::{RestoreOptions, large_objects, lock, objects, safety, sequences, stage, verify};
+use super::{RestoreOptions, large_objects, lock, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
 use crate::connection::Connector;
 use crate::failure::{Failure, FailureKind};
@@ -23,7 +23,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
 use crate::postgres::settings;
 use crate::progress::{Event, Events, Phase};
-use crate::schema::{Kind, Object, Schema};
+use crate::schema::Schema;
 
 /// The server's defaults are made for many small queries; a restore joins whole tables in a few large ones.
 const MEMORY: &str = "SET LOCAL work_mem = '64MB';";
@@ -87,11 +87,9 @@ impl Attempt<'_> {
         let replica_role = triggers::set_replica_role(client).await?;
 
         let Locked { catalog, plan, objects, live } = self.lock().await?;
-        if plan.large_objects.is_some() && !self.options.dry_run {
-            self.lock_large_objects(&catalog.server.role, log).await?;
-        }
         self.check(&catalog, &plan, log)?;
         log.objects_differing = objects.differing.clone();
+        let large = self.stage_large_objects(&catalog, &plan, log).await?;
 
         if self.options.safe && !self.options.dry_run {
             let path = safety::Safety {
@@ -127,7 +125,7 @@ impl Attempt<'_> {
         if !self.options.objects.data {
             return self.make_after(&objects, log).await;
         }
-        let (staged, large) = self.stage_all(&catalog, &plan, log).await?;
+        let staged = self.stage_all(&plan, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let merged = self.merge_all(&catalog, &plan, staged, large, replica_role, log).await;
         self.events.emit(Event::Finished { phase: Phase::Merge });
@@ -187,15 +185,10 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn stage_all(
-        &self,
-        catalog: &Catalog,
-        plan: &RestorePlan,
-        log: &mut RestoreLog,
-    ) -> Result<(Vec<Staged>, Option<large_objects::Staged>), Failure> {
+    async fn stage_all(&self, plan: &RestorePlan, log: &mut RestoreLog) -> Result<Vec<Staged>, Failure> {
         let client = &self.session.client;
-        let all = plan.tables.iter().chain(&plan.large_objects);
-        let total = all.flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
+        let total =
+            plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
         let mut staged = Vec::new();
@@ -222,72 +215,19 @@ impl Attempt<'_> {
             }
         }
         client.batch_execute("SET LOCAL search_path = ''").await?;
-        let mut large = None;
-        if let Some(table) = &plan.large_objects {
-            client.batch_execute("SAVEPOINT pgkeep_stage").await?;
-            let (archive, mode, server) = (self.archive, self.options.mode, &catalog.server);
-            match large_objects::Staged::new(client, archive, table, mode, server, self.events).await {
-                Ok(staged) => {
-                    client.batch_execute("RELEASE SAVEPOINT pgkeep_stage").await?;
-                    large = Some(staged);
-                }
-                Err(failure) if self.goes_on_after(&failure) => {
-                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
-                    self.fail_table(log, &table.shown, &failure.what);
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
         self.events.emit(Event::Finished { phase: Phase::Load });
-        Ok((staged, large))
-    }
-
-    async fn lock_large_objects(&self, role: &str, log: &mut RestoreLog) -> Result<(), Failure> {
-        if lock::large_objects(&self.session.client, self.connector, self.events).await?.is_none() {
-            let warning = format!(
-                "role {role} cannot keep others from writing large objects, as only a superuser can: what they write to restored ones meanwhile may be lost"
-            );
-            self.events.warn(warning.clone());
-            log.warnings.push(warning);
-        }
-        Ok(())
-    }
-
-    /// Writes large objects; the reason where they have to be left out.
-    async fn write_large_objects(
-        &self,
-        large: &mut large_objects::Staged,
-        log: &RestoreLog,
-        after: &mut BTreeMap<String, u64>,
-    ) -> Result<(), Failure> {
-        let objects = match large.difference.archived_only {
-            0 => Vec::new(),
-            _ => objects::chosen(
-                self.archive.header(),
-                &self.options.filter,
-                &self.options.objects,
-                self.session.server_version_num,
-            ),
-        };
-        let definitions: Vec<Object> = objects.into_iter().filter(|o| o.kind == Kind::LargeObject).collect();
-        let style = &self.options.objects.style;
-        let now = large.write(&self.session.client, &definitions, style).await?;
-        if !self.options.dry_run {
-            large.check_counts(count(&log.before_counts, &large.table.shown), now)?;
-        }
-        after.insert(large.table.shown.clone(), now);
-        Ok(())
+        Ok(staged)
     }
 
     /// Whether a table's failure may be left behind: not a lost connection, not an interruption.
-    fn goes_on_after(&self, failure: &Failure) -> bool {
+    pub(super) fn goes_on_after(&self, failure: &Failure) -> bool {
         self.options.keep_going
             && matches!(failure.kind, FailureKind::Failed | FailureKind::Access)
             && !self.session.client.is_closed()
             && !self.cancel.is_cancelled()
     }
 
-    fn fail_table(&self, log: &mut RestoreLog, table: &str, error: &str) {
+    pub(super) fn fail_table(&self, log: &mut RestoreLog, table: &str, error: &str) {
         // It stands behind the table's name.
         let error = error.strip_prefix(&format!("table {table}: ")).unwrap_or(error);
         self.events.warn(format!("table {table} is left as it was: {error}"));

@@ -4,6 +4,8 @@
 //! In the restoring transaction as with tables: staged, compared, written, compared anew. Into a database that is being
 //! rebuilt they are written straight away.
 
+mod attempt;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,6 +34,8 @@ const STAGE: &str = "pg_temp.pgkeep_large_objects";
 const LIST: &str = "pg_temp.pgkeep_large_list";
 /// Archived pieces that differ from what is there.
 const PIECES: &str = "pg_temp.pgkeep_large_pieces";
+/// Checksums of the pieces of live large objects that are to be written or removed.
+const BEFORE: &str = "pg_temp.pgkeep_large_before";
 /// Bytes of JSON that are staged at once while a database is rebuilt.
 const AT_ONCE: u64 = 32 << 20;
 /// All large objects, as `m`.
@@ -58,6 +62,8 @@ pub fn fit(index: u32, table: &model::Table, catalog: &Catalog) -> Result<TableP
         casts: vec![String::new(); table.columns.len()],
         copy_options: settings::copy_options(&catalog.server.encoding),
         key: None,
+        extension: None,
+        removable: None,
     })
 }
 
@@ -151,6 +157,8 @@ impl Staged {
         if live_only > 0 {
             check_permitted(client, server, LIVE, "owner", &not_archived()).await?;
         }
+        let before = format!("CREATE TEMPORARY TABLE {BEFORE} ON COMMIT DROP AS {}", checksums(mode));
+        client.batch_execute(&before).await.map_err(doing)?;
         let seconds = started.elapsed().as_secs_f64();
         Ok(Staged { table: table.clone(), difference, mode, objects: at(2), seconds })
     }
@@ -165,6 +173,7 @@ impl Staged {
     ) -> Result<u64, Failure> {
         let started = Instant::now();
         if !self.difference.is_none() {
+            check_untouched(client, self.mode).await?;
             create(client, definitions, style).await?;
             let writing = |e: Error| Failure::from_server(&e).while_doing("writing large objects");
             client.batch_execute(&writes(self.mode)).await.map_err(writing)?;
@@ -172,26 +181,20 @@ impl Staged {
                 .await
                 .map_err(|e| Failure::from_server(&e).while_doing("verifying large objects"))?;
             if left > 0 {
-                return Err(Failure::failed(
-                    "large objects do not equal the archive after they were written: others write to them",
-                )
-                .next("run the same command again when nobody else writes large objects"));
+                return Err(written_meanwhile());
             }
         }
         self.seconds += started.elapsed().as_secs_f64();
         Ok(count(client).await?)
     }
 
-    /// Refuses numbers that cannot be: who wrote large objects meanwhile would lose them in an undo.
+    /// Refuses a number that others' making or removing some explains alone.
     pub fn check_counts(&self, before: u64, after: u64) -> Result<(), Failure> {
         let Difference { archived_only, live_only, .. } = self.difference;
         if (before + archived_only).checked_sub(live_only) == Some(after) {
             return Ok(());
         }
-        Err(Failure::failed(format!(
-            "there are {after} large objects after the restore, expected were {before} + {archived_only} - {live_only}: others make or remove some"
-        ))
-        .next("run the same command again when nobody else writes large objects"))
+        Err(written_meanwhile())
     }
 
     /// For the log.
@@ -221,6 +224,37 @@ fn differing_pieces() -> String {
 /// Whether the large object that is there goes on behind the archived one's end.
 fn is_longer(alias: &str) -> String {
     format!("pg_catalog.octet_length(pg_catalog.lo_get({alias}.loid, {alias}.size, 1)) > 0")
+}
+
+/// The query for the checksums of what is to be written or removed.
+fn checksums(mode: Mode) -> String {
+    let mut condition = format!("EXISTS (SELECT FROM {LIST} l WHERE l.loid = m.oid AND l.differs)");
+    if mode == Mode::Exact {
+        condition = format!("({condition} OR {})", not_archived());
+    }
+    archived::pieces("pg_catalog.sha256({}) AS sha256", &condition)
+}
+
+/// Nobody is kept from writing large objects: what the safety backup may not have as it is now must not be lost.
+async fn check_untouched(client: &Client, mode: Mode) -> Result<(), Failure> {
+    let now = checksums(mode);
+    let sql = format!(
+        "WITH now AS MATERIALIZED ({now})
+         SELECT (SELECT pg_catalog.count(*) FROM (SELECT * FROM now EXCEPT ALL TABLE {BEFORE}) AS a)
+              + (SELECT pg_catalog.count(*) FROM (TABLE {BEFORE} EXCEPT ALL SELECT * FROM now) AS b)"
+    );
+    let changed = number(client, &sql).await;
+    match changed.map_err(|e| Failure::from_server(&e).while_doing("reading large objects"))? {
+        0 => Ok(()),
+        _ => Err(written_meanwhile()),
+    }
+}
+
+/// To be tried again: then the safety backup has what was written.
+fn written_meanwhile() -> Failure {
+    let failure = Failure::failed("others wrote large objects while the restore was at work")
+        .next("run the same command again when nobody else writes large objects");
+    Failure { transient: true, ..failure }
 }
 
 fn not_archived() -> String {

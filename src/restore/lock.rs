@@ -87,34 +87,6 @@ pub async fn take(
     Ok(taken)
 }
 
-/// Keeps writers of large objects out. None where the role may not: then nobody can be kept out.
-pub async fn large_objects(
-    client: &Client,
-    connector: &Connector,
-    events: &Events,
-) -> Result<Option<()>, Failure> {
-    const TABLES: [(u32, &str); 2] =
-        [(2995, "pg_catalog.pg_largeobject_metadata"), (2613, "pg_catalog.pg_largeobject")];
-    let names = TABLES.map(|(_, name)| name).join(", ");
-    let sql = format!("SAVEPOINT pgkeep_large_objects; LOCK TABLE {names} IN EXCLUSIVE MODE");
-    let Err(error) = client.batch_execute(&sql).await else {
-        client.batch_execute("RELEASE SAVEPOINT pgkeep_large_objects").await?;
-        return Ok(Some(()));
-    };
-    if pg::is_lock_timeout(&error) {
-        let tables = TABLES.map(|(oid, name)| (oid, name.to_owned()));
-        let failure = first_held(connector, events, &tables, "l.mode <> 'AccessShareLock'", None).await;
-        return Err(failure.state("the target is untouched"));
-    }
-    if pg::sqlstate(&error) != Some("42501") {
-        return Err(Failure::from_server(&error).while_doing("locking large objects"));
-    }
-    client
-        .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_large_objects; RELEASE SAVEPOINT pgkeep_large_objects")
-        .await?;
-    Ok(None)
-}
-
 /// Keeps other restores out for as long as the connection lasts: for a restore that is more than one transaction.
 pub async fn keep_others_out(client: &Client, connector: &Connector, events: &Events) -> Result<(), Failure> {
     let sql = format!("SELECT pg_catalog.pg_try_advisory_lock({RESTORE_LOCK})");

@@ -65,17 +65,18 @@ fn differences(table: &TablePlan, mode: Mode) -> String {
             let (live, on) = (&table.from_item, on.join(" AND "));
             let (s, t) = (image(table, "s"), image(table, "t"));
             let mut live_only = String::new();
+            let removable = removable(table);
             // The server cannot FULL JOIN by such an operator: the other half is asked for by itself.
             if mode == Mode::Exact && !key.columns.iter().all(|c| c.joinable) {
                 join = "LEFT JOIN";
                 live_only = format!(
                     " UNION ALL SELECT NULL, t.tableoid, t.ctid FROM {live} AS t
-                       WHERE NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {on})"
+                       WHERE NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {on}){removable}"
                 );
             }
             format!(
                 "{SELECTED} FROM {stage} AS s {join} {live} AS t ON ({on})
-                 WHERE s.ctid IS NULL OR t.ctid IS NULL
+                 WHERE s.ctid IS NULL{removable} OR t.ctid IS NULL
                     OR (pg_catalog.record_image_ne({s}, {t})
                         AND {s}::pg_catalog.text OPERATOR(pg_catalog.<>) {t}::pg_catalog.text){live_only}"
             )
@@ -93,12 +94,22 @@ fn differences(table: &TablePlan, mode: Mode) -> String {
             format!(
                 "{SELECTED} FROM {} AS s {join} {} AS t
                    ON (s.line OPERATOR(pg_catalog.=) t.line AND s.place OPERATOR(pg_catalog.=) t.place)
-                 WHERE s.ctid IS NULL OR t.ctid IS NULL",
+                 WHERE s.ctid IS NULL{} OR t.ctid IS NULL",
                 numbered(&stage, "0::pg_catalog.oid"),
-                numbered(&table.from_item, "r.tableoid")
+                numbered(&table.from_item, "r.tableoid"),
+                removable(table)
             )
         }
     }
+}
+
+/// What a live row `t` that the archive does not have must meet beside, to be too much.
+fn removable(table: &TablePlan) -> String {
+    let Some(condition) = &table.removable else { return String::new() };
+    format!(
+        " AND (t.tableoid, t.ctid) IN (SELECT u.tableoid, u.ctid FROM (SELECT tableoid, ctid FROM {} {condition}) AS u)",
+        table.from_item
+    )
 }
 
 /// Lists the differences of a staged table in a temporary table and counts them.

@@ -39,6 +39,11 @@ pub struct TablePlan {
     pub copy_options: &'static str,
     /// The columns that tell rows apart; none: the whole row does.
     pub key: Option<Key>,
+    /// The extension that brings the table.
+    pub extension: Option<String>,
+    /// What follows the table's name to mean those rows that mode `exact` may remove: others the archive did not take
+    /// on purpose. None: all.
+    pub removable: Option<String>,
 }
 
 /// A sequence of the archive and its counterpart.
@@ -117,6 +122,8 @@ impl RestorePlan {
                     key: catalog
                         .key(relation.oid, |name| table.columns.iter().any(|c| c.name == name))
                         .cloned(),
+                    extension: table.extension.clone(),
+                    removable: removable(table, relation),
                 }),
                 Err(reason) => plan.misfits.push((table.shown(), reason)),
             }
@@ -278,6 +285,13 @@ impl RestorePlan {
             .filter(|(c, f)| !f.inherited && (scope.contains(&c.table) || scope.contains(&f.references)))
             .collect()
     }
+}
+
+/// The condition on rows that may be removed. It is the target's own: the archive's is no SQL of ours to run.
+fn removable(table: &model::Table, relation: &Relation) -> Option<String> {
+    let given = |condition: &&String| !condition.trim().is_empty();
+    table.condition.as_ref().filter(given)?;
+    Some(relation.condition.as_ref().filter(given).cloned().unwrap_or_else(|| "WHERE false".to_owned()))
 }
 
 /// `::type` where the column is of a domain over that type.

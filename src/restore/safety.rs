@@ -17,7 +17,7 @@ use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
 use crate::backup::destination::to_folder;
 use crate::backup::dump::Dump;
-use crate::backup::plan::Plan;
+use crate::backup::plan::{Plan, Rows};
 use crate::backup::{header, large_objects, snapshot};
 use crate::connection::Connector;
 use crate::failure::Failure;
@@ -70,7 +70,7 @@ impl Safety<'_> {
         let scope = self.plan.closure(&self.catalog);
         self.catalog.read_sizes(client, |relation| scope.contains(&relation.oid)).await?;
         let roots = self.plan.roots(&self.catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign);
-        let mut plan = Plan::of(&self.catalog, roots.collect());
+        let mut plan = Plan::of(&self.catalog, roots.collect(), Rows::All);
         // Those of tables that are removed go with them.
         let of_removed = |s: &SequenceInfo| s.used_by.iter().any(|t| self.plan.going.contains(t));
         let removed = self.catalog.sequences.iter().filter(|s| {

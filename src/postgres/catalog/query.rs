@@ -40,12 +40,18 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
        pg_catalog.has_table_privilege(c.oid, 'SELECT'),
        pg_catalog.has_table_privilege(c.oid, 'INSERT'),
        pg_catalog.has_table_privilege(c.oid, 'UPDATE'),
-       pg_catalog.has_table_privilege(c.oid, 'DELETE')
+       pg_catalog.has_table_privilege(c.oid, 'DELETE'),
+       x.extname::pg_catalog.text,
+       (SELECT k.condition FROM pg_catalog.unnest(x.extconfig, x.extcondition) AS k (relation, condition)
+         WHERE k.relation = c.oid LIMIT 1)
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
   LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
   LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid AND c.relispartition
+  LEFT JOIN pg_catalog.pg_depend m ON m.classid = 1259 AND m.objid = c.oid AND m.objsubid = 0
+        AND m.refclassid = 3079 AND m.deptype = 'e'
+  LEFT JOIN pg_catalog.pg_extension x ON x.oid = m.refobjid
  WHERE c.relkind IN ('r', 'p', 'f')
    AND c.relpersistence <> 't'
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -181,7 +187,15 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, s.seqincre
                 AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT'), true),
        COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
                 AND pg_catalog.has_sequence_privilege(c.oid, 'UPDATE'), true),
-       pg_catalog.pg_has_role(c.relowner, 'USAGE')
+       pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+       (SELECT x.extname::pg_catalog.text
+          FROM pg_catalog.pg_depend m JOIN pg_catalog.pg_extension x ON x.oid = m.refobjid
+         WHERE m.classid = 1259 AND m.objsubid = 0 AND m.refclassid = 3079 AND m.deptype = 'e'
+           AND (m.objid = c.oid
+                OR m.objid IN (SELECT d.refobjid FROM pg_catalog.pg_depend d
+                                WHERE d.classid = 1259 AND d.objid = c.oid AND d.objsubid = 0
+                                  AND d.refclassid = 1259 AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')))
+         LIMIT 1)
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid

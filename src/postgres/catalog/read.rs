@@ -165,6 +165,8 @@ async fn read_relations(client: &Client) -> Result<Vec<Relation>, Error> {
                 .filter(|(_, at)| row.get::<_, Option<bool>>(*at) != Some(false))
                 .map(|(name, _)| *name)
                 .collect(),
+            extension: row.get(17),
+            condition: row.get(18),
             columns: Vec::new(),
         })
         .collect())
@@ -257,6 +259,7 @@ async fn read_sequence_list(client: &Client) -> Result<Vec<SequenceInfo>, Error>
             may_select: row.get(5),
             may_update: row.get(6),
             is_owner: row.get(7),
+            extension: row.get(8),
             last_value: 0,
             is_called: false,
         })

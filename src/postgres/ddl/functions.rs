@@ -4,7 +4,7 @@ use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, class};
-use super::rows::{OURS, draft, drafts};
+use super::rows::{OURS, SIGNATURE, draft, drafts};
 use crate::schema::Kind;
 
 /// Reads functions of all sorts.
@@ -14,15 +14,9 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     Ok(functions)
 }
 
-/// SQL for the types of a function's input arguments, which tell it from others of its name; what the arguments are
-/// called does not.
-const TYPES: &str = "ARRAY(SELECT pg_catalog.format_type(t.oid, NULL)
-                             FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY AS t (oid, n) ORDER BY t.n)";
-
 async fn functions(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     // Functions with an internal dependency come with something else: they construct ranges. Those that need a type that
-    // needs them go with it: nothing but its DROP … CASCADE can remove them. Without the word IN, the arguments of a
-    // procedure might be those that another one takes and gives back (manual, DROP PROCEDURE).
+    // needs them go with it: nothing but its DROP … CASCADE can remove them.
     let rows = reader
         .rows(&format!(
             "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name,
@@ -34,14 +28,13 @@ async fn functions(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
                                  AND b.refclassid = a.classid AND b.refobjid = a.objid
                                WHERE a.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
                                  AND a.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass) AS of_type,
-                    CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END
-                    || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
-                    || '(' || CASE WHEN p.prokind = 'p' AND p.pronargs > 0 THEN 'IN ' ELSE '' END
-                    || pg_catalog.array_to_string({TYPES}, CASE p.prokind WHEN 'p' THEN ', IN ' ELSE ', ' END)
-                    || ')' AS identity,
+                    q.identity,
                     ARRAY[pg_catalog.rtrim(pg_catalog.pg_get_functiondef(p.oid), '\n')] AS ddl
                FROM pg_catalog.pg_proc p
                JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+              CROSS JOIN LATERAL (SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END
+                                         || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+                                         || '(' || {SIGNATURE} || ')') AS q (identity)
               WHERE p.prokind <> 'a' AND {OURS}
                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                                  WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
@@ -77,8 +70,7 @@ async fn aggregates(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
         .rows(&format!(
             "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name,
                     pg_catalog.pg_get_userbyid(p.proowner)::text AS owner,
-                    'AGGREGATE ' || q.name || '(' || CASE WHEN p.pronargs = 0 THEN '*'
-                        WHEN a.aggkind = 'n' THEN pg_catalog.array_to_string({TYPES}, ', ')
+                    'AGGREGATE ' || q.name || '(' || CASE p.pronargs WHEN 0 THEN '*'
                         ELSE pg_catalog.pg_get_function_identity_arguments(p.oid) END || ')' AS identity,
                     ARRAY['CREATE OR REPLACE AGGREGATE ' || q.name || '(' || CASE p.pronargs WHEN 0 THEN '*'
                         ELSE pg_catalog.pg_get_function_arguments(p.oid) END || ')' || concat(
