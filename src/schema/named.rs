@@ -51,7 +51,7 @@ fn is_identity(object: &Object, name: &str) -> bool {
     has_arguments && (is_call(rest, name) || rest.strip_prefix("public.").is_some_and(|r| is_call(r, name)))
 }
 
-/// Whether `name` is the identity's `function(arguments)`, the names of arguments given or not.
+/// Whether `name` is the identity's `function(arguments)`, with names and modes of arguments or without.
 fn is_call(identity: &str, name: &str) -> bool {
     let arguments = |text: &str| -> Option<(String, Vec<String>)> {
         let (function, arguments) = text.strip_suffix(')')?.split_once('(')?;
@@ -60,9 +60,10 @@ fn is_call(identity: &str, name: &str) -> bool {
     let (Some((function, full)), Some((wanted, given))) = (arguments(identity), arguments(name)) else {
         return false;
     };
-    let is_argument = |(full, given): (&String, &String)| {
-        full.strip_suffix(given.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(' '))
+    let ends_with = |long: &str, short: &str| {
+        long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with(' '))
     };
+    let is_argument = |(full, given): (&String, &String)| ends_with(full, given) || ends_with(given, full);
     function == wanted && full.len() == given.len() && full.iter().zip(&given).all(is_argument)
 }
 

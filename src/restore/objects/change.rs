@@ -9,7 +9,7 @@ use super::plan::ObjectPlan;
 use crate::failure::Failure;
 use crate::postgres::error as pg;
 use crate::schema::script::{Style, grants};
-use crate::schema::{Grant, Object, Section};
+use crate::schema::{Grant, Kind, Object, Section};
 
 /// What can be replaced in place in principle, and in this case not: another result type, other columns. Tried out and
 /// taken back.
@@ -20,10 +20,10 @@ pub async fn not_in_place(client: &Client, plan: &ObjectPlan) -> Result<HashSet<
         client.batch_execute(&format!("SAVEPOINT pgkeep_try; {}", apply::SETTINGS)).await?;
         let tried = client.batch_execute(&sql).await;
         client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_try; RELEASE SAVEPOINT pgkeep_try").await?;
-        // invalid_function_definition, invalid_table_definition, wrong_object_type. Whatever else is wrong may be so
-        // because something is not made yet.
+        // invalid_function_definition, invalid_table_definition, wrong_object_type, and invalid_parameter_value of a
+        // sequence that has counted too far. Whatever else is wrong may be so because something is not made yet.
         if let Err(error) = tried
-            && matches!(pg::sqlstate(&error), Some("42P13" | "42P16" | "42809"))
+            && matches!(pg::sqlstate(&error), Some("42P13" | "42P16" | "42809" | "22023"))
         {
             not.insert(object.identity.clone());
         }
@@ -60,11 +60,17 @@ pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Re
 
 /// The statements that replace an object of this identity.
 fn in_place(object: &Object) -> Vec<String> {
-    let replace = |sql: &String| {
-        ["VIEW ", "RULE "]
-            .iter()
-            .find(|kind| sql.starts_with(&format!("CREATE {kind}")))
-            .map_or_else(|| sql.clone(), |_| sql.replacen("CREATE ", "CREATE OR REPLACE ", 1))
+    let replace = |sql: &String| match object.kind {
+        Kind::View if sql.starts_with("CREATE VIEW ") => sql.replacen("CREATE ", "CREATE OR REPLACE ", 1),
+        Kind::Sequence => {
+            // What its definition does not say is as a new one has it.
+            let head = format!("CREATE {}", object.identity);
+            let options = sql.strip_prefix(&head).unwrap_or_default();
+            let counts = if options.contains("\n    AS ") { "" } else { " AS bigint" };
+            let cycles = if options.ends_with("CYCLE") { "" } else { " NO CYCLE" };
+            format!("ALTER {}{counts}{options}{cycles}", object.identity)
+        }
+        _ => sql.clone(),
     };
     object.create.iter().map(replace).collect()
 }
@@ -76,8 +82,12 @@ async fn adjust(client: &Client, archived: &Object, live: &Object, style: &Style
     let privileged = style.no_privileges || (archived.privileges == live.privileges && owned);
     if !privileged {
         // Back to what a new object has, under the owner that it has now.
-        let undone: Vec<Grant> = live.privileges.iter().rev().filter_map(inverted).collect();
-        statements.extend(grants(&undone, style));
+        if live.kind == Kind::DefaultPrivileges {
+            statements.extend(live.drop.iter().cloned());
+        } else {
+            let undone: Vec<Grant> = live.privileges.iter().rev().filter_map(inverted).collect();
+            statements.extend(grants(&undone, style));
+        }
     }
     if !owned {
         statements.extend(archived.owner_statement(style));

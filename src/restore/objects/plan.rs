@@ -13,6 +13,8 @@ use crate::schema::{Kind, Object, Section};
 pub struct ObjectPlan {
     /// Objects of the target that are removed, in the order of their removal.
     pub remove: Vec<Object>,
+    /// Objects of the target that go along with those, without a statement of their own.
+    pub along: Vec<Object>,
     /// Archived objects that are made, in their order.
     pub make: Vec<Object>,
     /// Removed objects that the archive does not have, and that are made again, in their order.
@@ -74,7 +76,10 @@ impl ObjectPlan {
             } else if rollback || options.clean || options.if_exists == IfExists::Replace {
                 if !what.contains(&"definition") || !is_removable(object) {
                     plan.adjust.push(((*object).clone(), there.clone()));
-                } else if can_be_in_place(object) && !not_in_place.contains(&object.identity) {
+                } else if can_be_in_place(object)
+                    && can_be_in_place(there)
+                    && !not_in_place.contains(&object.identity)
+                {
                     plan.in_place.push(((*object).clone(), there.clone()));
                 } else {
                     removed.insert(n);
@@ -122,7 +127,9 @@ impl ObjectPlan {
                     continue;
                 }
                 let (object, cause) = (&live[other], &live[n]);
-                let holds_rows = matches!(object.kind, Kind::Table | Kind::ForeignTable);
+                // What inherits from a table is what that is; its rows are in the archive where it is.
+                let is_heir = is_table(cause) && archived.contains_key(object.identity.as_str());
+                let holds_rows = is_table(object) && !is_heir;
                 if holds_rows || (cause.kind == Kind::Schema && object.kind != Kind::Privileges) {
                     blocked.push(format!("{} needs {}", object.identity, cause.identity));
                     continue;
@@ -165,13 +172,11 @@ impl ObjectPlan {
         let again =
             archived.values().filter(|o| gone.contains(o.identity.as_str()) && !making.contains(&o.identity));
         self.make.extend(again.map(|o| (*o).clone()));
-        self.remove = removed
+        (self.remove, self.along) = removed
             .iter()
             .rev()
-            .map(|n| &live[*n])
-            .filter(|o| !o.drop.is_empty() && (is_table(o) || !of_removed(o)))
-            .cloned()
-            .collect();
+            .map(|n| live[*n].clone())
+            .partition(|o| !o.drop.is_empty() && (is_table(o) || !of_removed(o)));
         Ok(())
     }
 
@@ -186,6 +191,7 @@ impl ObjectPlan {
     /// Whether nothing is changed.
     pub fn is_none(&self) -> bool {
         self.remove.is_empty()
+            && self.along.is_empty()
             && self.make.is_empty()
             && self.put_back.is_empty()
             && self.in_place.is_empty()
@@ -195,13 +201,18 @@ impl ObjectPlan {
     /// The identities of everything that is made, removed or changed.
     pub fn touched(&self) -> Vec<String> {
         let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o);
-        let all = self.remove.iter().chain(&self.make).chain(&self.put_back).chain(changed);
+        let all = self.gone().chain(&self.make).chain(&self.put_back).chain(changed);
         all.map(|o| o.identity.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Everything that is removed, to be made again or not.
+    fn gone(&self) -> impl Iterator<Item = &Object> {
+        self.remove.iter().chain(&self.along)
     }
 
     /// The identities of everything that takes the place of something.
     pub fn replaced(&self) -> Vec<String> {
-        let gone: HashSet<&str> = self.remove.iter().map(|o| o.identity.as_str()).collect();
+        let gone: HashSet<&str> = self.gone().map(|o| o.identity.as_str()).collect();
         let made = self.make.iter().filter(|o| gone.contains(o.identity.as_str()));
         let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o);
         made.chain(&self.put_back).chain(changed).map(|o| o.identity.clone()).collect()
@@ -209,7 +220,7 @@ impl ObjectPlan {
 
     /// How many objects are made where none was.
     pub fn new_ones(&self) -> u64 {
-        let gone: HashSet<&str> = self.remove.iter().map(|o| o.identity.as_str()).collect();
+        let gone: HashSet<&str> = self.gone().map(|o| o.identity.as_str()).collect();
         self.make.iter().filter(|o| !gone.contains(o.identity.as_str())).count() as u64
     }
 
@@ -217,11 +228,7 @@ impl ObjectPlan {
     pub fn removed_for_good(&self) -> Vec<String> {
         let back: HashSet<&str> =
             self.make.iter().chain(&self.put_back).map(|o| o.identity.as_str()).collect();
-        self.remove
-            .iter()
-            .filter(|o| !back.contains(o.identity.as_str()))
-            .map(|o| o.identity.clone())
-            .collect()
+        self.gone().filter(|o| !back.contains(o.identity.as_str())).map(|o| o.identity.clone()).collect()
     }
 
     /// Tables and sequences that are made, by schema and name.
@@ -276,7 +283,12 @@ fn is_removable(object: &Object) -> bool {
 
 /// Whether SQL knows a way to replace it that leaves what needs it alone.
 fn can_be_in_place(object: &Object) -> bool {
-    matches!(object.kind, Kind::Function | Kind::Procedure | Kind::View | Kind::Rule)
+    match object.kind {
+        Kind::Function | Kind::Procedure | Kind::View => true,
+        // Not that of an identity column, and none that is unlogged: there is more to them.
+        Kind::Sequence => object.create.iter().all(|sql| sql.starts_with("CREATE SEQUENCE ")),
+        _ => false,
+    }
 }
 
 /// Whether this only declares what the target has whole.

@@ -1,0 +1,18 @@
+//! Objects come back into databases that hold others: what is missing is made, what differs stays, is refused or is
+//! replaced, and whatever became of it can be undone. pg_dump judges: it must say the very same of two databases.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad;
+mod chosen;
+mod created;
+mod emptied;
+#[path = "../schema/fixture.rs"]
+mod fixture;
+mod killed;
+mod merged;
+mod replaced;
+mod roles;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
