@@ -1,6 +1,6 @@
 //! What a try does about objects: plans it, and carries it out around the rows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::Attempt;
 use crate::failure::Failure;
@@ -10,6 +10,7 @@ use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::objects::{self, change};
 use crate::restore::plan::RestorePlan;
+use crate::restore::{roles, verify};
 use crate::schema::Schema;
 
 impl Attempt<'_> {
@@ -50,24 +51,31 @@ impl Attempt<'_> {
         Ok(RestorePlan { going: plan.going, ..RestorePlan::default() })
     }
 
-    /// Makes what stands before the rows. Returns the catalog and the plan with the tables that there are now.
+    /// Makes what stands before the rows. Returns the catalog and the plan with the tables that there are now, and how many
+    /// rows those hold.
     pub(super) async fn make_before(
         &self,
         catalog: Catalog,
         plan: RestorePlan,
         objects: &ObjectPlan,
         log: &mut RestoreLog,
-    ) -> Result<(Catalog, RestorePlan), Failure> {
+    ) -> Result<(Catalog, RestorePlan, BTreeMap<String, u64>), Failure> {
+        let client = &self.session.client;
         log.objects_replaced = objects.replaced();
         log.objects_created = objects.new_ones();
         log.objects_removed = objects.removed_for_good();
-        if objects.is_none() || self.options.dry_run {
-            return Ok((catalog, plan));
+        if self.options.objects.with_roles
+            && !self.options.dry_run
+            && let Some(schema) = &self.archive.header().schema
+        {
+            log.roles_created = roles::make_missing(client, &schema.roles).await?;
         }
-        let client = &self.session.client;
+        if objects.is_none() || self.options.dry_run {
+            return Ok((catalog, plan, log.before_counts.clone()));
+        }
         change::before_rows(client, objects, &self.options.objects.style).await?;
         if !self.options.objects.data {
-            return Ok((catalog, plan));
+            return Ok((catalog, plan, BTreeMap::new()));
         }
         let catalog = Catalog::read(client).await?;
         let mut plan =
@@ -79,7 +87,9 @@ impl Attempt<'_> {
         for table in &plan.tables {
             log.before_counts.entry(table.shown.clone()).or_insert(0);
         }
-        Ok((catalog, plan))
+        // Partitions may have come and gone.
+        let counts = verify::counts(client, &plan.tables).await?;
+        Ok((catalog, plan, counts))
     }
 
     /// What a dry run would insert into tables that it would make.
