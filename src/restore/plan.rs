@@ -79,6 +79,10 @@ impl RestorePlan {
         objects: &ObjectPlan,
     ) -> Result<RestorePlan, Failure> {
         let (coming, going) = (objects.coming(), objects.going());
+        let (bringing, taking) = (objects.extensions_coming(), objects.extensions_going());
+        let among = |extensions: &HashSet<&str>, of: &Option<String>| {
+            of.as_deref().is_some_and(|name| extensions.contains(name))
+        };
         let is_in = |set: &HashSet<(String, String)>, schema: &str, name: &str| {
             !set.is_empty() && set.contains(&(schema.to_owned(), name.to_owned()))
         };
@@ -108,7 +112,7 @@ impl RestorePlan {
                 continue;
             }
             // Its rows come into a table that is not there yet.
-            if is_in(&coming, &table.schema, &table.name) {
+            if is_in(&coming, &table.schema, &table.name) || among(&bringing, &table.extension) {
                 continue;
             }
             match fit(catalog, table) {
@@ -131,13 +135,18 @@ impl RestorePlan {
                 Err(reason) => plan.misfits.push((table.shown(), reason)),
             }
         }
-        let gone = catalog.relations.iter().filter(|r| is_in(&going, &r.schema, &r.name));
+        let gone = catalog
+            .relations
+            .iter()
+            .filter(|r| is_in(&going, &r.schema, &r.name) || among(&taking, &r.extension));
         plan.going = gone.map(|r| r.oid).collect();
         plan.set_aside_overlaps(catalog);
         for sequence in &header.sequences {
             // A sequence that no table uses goes along when all tables do.
             let wanted = filter.is_all() || sequence.used_by.iter().any(|t| chosen.contains(t));
-            if !wanted || is_in(&coming, &sequence.schema, &sequence.name) {
+            let comes =
+                is_in(&coming, &sequence.schema, &sequence.name) || among(&bringing, &sequence.extension);
+            if !wanted || comes {
                 continue;
             }
             let found =

@@ -235,6 +235,17 @@ impl ObjectPlan {
         relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
     }
 
+    /// Extensions that are made: they bring tables of their own.
+    pub fn extensions_coming(&self) -> HashSet<&str> {
+        let made = self.make.iter().chain(&self.put_back).filter(|o| o.kind == Kind::Extension);
+        made.map(|o| o.name.as_str()).collect()
+    }
+
+    /// Extensions that are removed, with their tables.
+    pub fn extensions_going(&self) -> HashSet<&str> {
+        self.gone().filter(|o| o.kind == Kind::Extension).map(|o| o.name.as_str()).collect()
+    }
+
     /// Tables that are removed, by schema and name.
     pub fn going(&self) -> HashSet<(String, String)> {
         let relations = self.gone().filter(|o| is_table(o));
@@ -260,9 +271,12 @@ impl ObjectPlan {
         all.filter(|o| o.section == section && !o.kind.is_last()).collect()
     }
 
-    /// What is made last of all.
+    /// What is made last of all, event triggers behind the filling of views, which they would act upon.
     pub fn made_last(&self) -> Vec<&Object> {
-        self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_last()).collect()
+        let all = self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_last());
+        let (triggers, others): (Vec<&Object>, Vec<&Object>) =
+            all.partition(|o| o.kind == Kind::EventTrigger);
+        [others, triggers].concat()
     }
 }
 
