@@ -68,6 +68,8 @@ pub struct RestorePlan {
     pub misfits: Vec<(String, String)>,
     /// `oid`s of tables of the target that are removed, to be made again or not.
     pub going: Vec<u32>,
+    /// `oid`s of tables that the restore has just made: nothing is in them that rows could meet.
+    pub fresh: HashSet<u32>,
 }
 
 impl RestorePlan {

@@ -1,15 +1,17 @@
 //! What a try does about objects: plans it, and carries it out around the rows.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::Attempt;
 use crate::failure::Failure;
-use crate::postgres::catalog::Catalog;
+use crate::postgres::catalog::{Catalog, Relation};
 use crate::postgres::ddl;
 use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::objects::{self, change};
 use crate::restore::plan::RestorePlan;
+use crate::restore::stage;
 use crate::schema::Schema;
 
 impl Attempt<'_> {
@@ -76,10 +78,29 @@ impl Attempt<'_> {
             return Err(plan.misfit_failure());
         }
         plan.misfits.clear();
+        let coming = objects.coming();
+        let is_fresh = |r: &&Relation| coming.contains(&(r.schema.clone(), r.name.clone()));
+        plan.fresh = catalog.relations.iter().filter(is_fresh).map(|r| r.oid).collect();
         for table in &plan.tables {
             log.before_counts.entry(table.shown.clone()).or_insert(0);
         }
         Ok((catalog, plan))
+    }
+
+    /// Rows straight into the tables that were just made, in the archive's order.
+    pub(super) async fn load_fresh(&self, plan: &RestorePlan, log: &mut RestoreLog) -> Result<(), Failure> {
+        let client = &self.session.client;
+        for table in plan.tables.iter().filter(|t| plan.fresh.contains(&t.relation)) {
+            let started = Instant::now();
+            client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+            let rows = stage::copy_in(client, self.archive, table, &table.quoted, self.events).await?;
+            client.batch_execute("SET LOCAL search_path = ''").await?;
+            let seconds = started.elapsed().as_secs_f64();
+            log.after_counts.insert(table.shown.clone(), rows);
+            let outcome = TableOutcome { inserted: rows, seconds, ..TableOutcome::default() };
+            log.tables_restored.insert(table.shown.clone(), outcome);
+        }
+        Ok(())
     }
 
     /// What a dry run would insert into tables that it would make.
