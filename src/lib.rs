@@ -7,6 +7,7 @@ pub mod archive;
 pub mod backup;
 pub mod cli;
 pub mod connection;
+pub mod export;
 pub mod failure;
 pub mod folders;
 pub mod listing;

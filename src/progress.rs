@@ -22,6 +22,8 @@ pub enum Phase {
     Define,
     /// Making indexes, constraints and whatever else comes after the rows.
     Finish,
+    /// Writing an archive in another form.
+    Export,
 }
 
 impl Phase {
@@ -36,6 +38,7 @@ impl Phase {
             Phase::Verify => "verifying",
             Phase::Define => "defining",
             Phase::Finish => "finishing",
+            Phase::Export => "exporting",
         }
     }
 }

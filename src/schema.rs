@@ -4,6 +4,7 @@
 //! everything by its schema, so that it means the same under an empty search path, which it is to be run under.
 
 pub mod compare;
+pub mod named;
 pub mod scope;
 pub mod script;
 
@@ -44,6 +45,9 @@ pub struct Object {
     /// The role that owns it; none for what has no owner of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// The roles that `create` names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     /// Makes it. Empty for what comes with something else and only has privileges of its own.
     pub create: Vec<String>,
     /// Removes it. Empty for what goes with something else.
@@ -300,6 +304,7 @@ impl Object {
             table: None,
             section: Section::PreData,
             owner: None,
+            roles: Vec::new(),
             create: Vec::new(),
             drop: Vec::new(),
             comments: Vec::new(),

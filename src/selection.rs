@@ -23,6 +23,7 @@ enum Atom {
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
+    bare: bool,
     schema: Vec<Atom>,
     name: Vec<Atom>,
 }
@@ -62,18 +63,24 @@ impl Pattern {
         if parts.iter().any(|p| p.is_empty()) {
             return Err(fail("a name is empty"));
         }
+        let bare = parts.len() == 1;
         let mut parts = parts.into_iter();
         let (schema, name) = match (parts.next(), parts.next(), parts.next()) {
             (Some(name), None, _) => ("public".chars().map(Atom::Char).collect(), name),
             (Some(schema), Some(name), None) => (schema, name),
             _ => return Err(fail("more than one dot; put a name that holds a dot in double quotes")),
         };
-        Ok(Pattern { text: text.to_owned(), schema, name })
+        Ok(Pattern { text: text.to_owned(), bare, schema, name })
     }
 
     /// Whether the pattern means this table.
     pub fn matches(&self, schema: &str, name: &str) -> bool {
         matches(&self.schema, schema) && matches(&self.name, name)
+    }
+
+    /// Whether it names no schema, and so means `public`.
+    pub fn is_bare(&self) -> bool {
+        self.bare
     }
 
     /// The pattern as it was written.

@@ -11,6 +11,7 @@ use pgkeep::archive::compression::Compression;
 use pgkeep::archive::model::{Header, Totals};
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
 use pgkeep::archive::{Archive, ArchiveError};
+use pgkeep::schema::{Kind, Object, Schema};
 
 /// What is said of the sample archive after `change`, in every compression.
 fn complaint_after(change: impl Fn(&mut Parts)) -> String {
@@ -122,6 +123,14 @@ fn offsets_and_lengths_that_lie_are_found() {
     }
 }
 
+/// Objects of these identities, of which the last needs those at `needs`.
+fn schema(identities: &[&str], needs: &[u32]) -> Schema {
+    let object = |identity: &&str| Object::new(Kind::Table, *identity, Some("public"), "a");
+    let mut objects: Vec<Object> = identities.iter().map(object).collect();
+    objects.last_mut().unwrap().needs = needs.to_vec();
+    Schema { objects, ..Schema::default() }
+}
+
 #[test]
 fn headers_that_contradict_themselves_are_refused() {
     let said = complaint_about_header(|header| header.tables[1] = header.tables[0].clone());
@@ -134,6 +143,11 @@ fn headers_that_contradict_themselves_are_refused() {
     complaint_about_header(|header| header.tables[0].schema = "nul\0".into());
     complaint_about_header(|header| header.sequences[0].used_by = vec![4]);
     complaint_about_header(|header| header.sequences.push(header.sequences[0].clone()));
+    complaint_about_header(|header| header.schema = Some(schema(&["a", "a"], &[])));
+    complaint_about_header(|header| header.schema = Some(schema(&["a", "b"], &[0, 1])));
+    complaint_about_header(|header| header.schema = Some(schema(&["a", "b"], &[7])));
+    complaint_about_header(|header| header.schema = Some(schema(&["a", ""], &[])));
+    complaint_about_header(|header| header.schema = Some(schema(&["a", "nul\0"], &[])));
     complaint_about_header(|header| header.tables.clear());
     complaint_about_header(|header| header.format = "other".into());
     complaint_about_header(|header| header.version = 0);

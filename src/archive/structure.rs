@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::checksum::is_sha256_hex;
 use super::error::{Damage, Part};
 use super::model::{Chunk, ChunkKind, Header, Table, Totals};
+use crate::schema::Schema;
 
 /// A chunk of more than one row has at most this many bytes when decompressed. Writers aim at 1 to 4 MiB.
 pub const MOST_CHUNK_BYTES: u64 = 16 << 20;
@@ -44,6 +45,29 @@ pub(super) fn check_header(header: &Header) -> Result<(), String> {
         }
         if sequence.used_by.iter().any(|table| *table as usize >= header.tables.len()) {
             return Err(format!("sequence {} is used by a table that there is not", sequence.shown()));
+        }
+    }
+    header.schema.as_ref().map_or(Ok(()), check_schema)
+}
+
+/// Whoever makes objects in their order finds what they need made, and can tell them apart.
+fn check_schema(schema: &Schema) -> Result<(), String> {
+    if u32::try_from(schema.objects.len()).is_err() {
+        return Err("it has more objects than can be numbered".into());
+    }
+    let mut identities = HashSet::new();
+    for (position, object) in schema.objects.iter().enumerate() {
+        check_name(&object.identity)?;
+        if !identities.insert(&object.identity) {
+            return Err(format!("it names {} twice", object.identity));
+        }
+        if object.needs.iter().any(|needed| *needed as usize >= position) {
+            return Err(format!("{} needs an object that does not stand before it", object.identity));
+        }
+        let statements = object.create.iter().chain(&object.drop).chain(&object.comments);
+        let mut statements = statements.chain(object.privileges.iter().map(|grant| &grant.sql));
+        if statements.any(|sql| sql.contains('\0')) {
+            return Err(format!("a statement of {} has a NUL in it", object.identity));
         }
     }
     Ok(())

@@ -196,7 +196,11 @@ fn is_whole(catalog: &Catalog, filter: &TableFilter, relation: &Relation) -> boo
 /// What follows the table's name in each of its units, with the estimated bytes of each. A condition of an extension's
 /// may be any text that can stand there, so that nothing is put beside it: such a table, rarely large, is one unit.
 fn units(leaf: &Relation, condition: &str, version: u32) -> Vec<(String, u64)> {
-    if condition.trim().is_empty() { page_ranges(leaf, version) } else { vec![(format!(" {condition}"), leaf.bytes)] }
+    if condition.trim().is_empty() {
+        page_ranges(leaf, version)
+    } else {
+        vec![(format!(" {condition}"), leaf.bytes)]
+    }
 }
 
 /// Page ranges of a heap as SQL conditions, with the estimated bytes of each.
@@ -309,7 +313,10 @@ mod tests {
         let plan = Plan::of(&catalog, vec![&catalog.relations[0]], Rows::All);
         assert_eq!((plan.units.len(), &plan.parts[0].table.condition), (3, &None));
         catalog.relations[0].condition = Some(String::new());
-        assert_eq!(Plan::new(&catalog, &TableFilter::default()).units.iter().filter(|u| u.table == 0).count(), 3);
+        assert_eq!(
+            Plan::new(&catalog, &TableFilter::default()).units.iter().filter(|u| u.table == 0).count(),
+            3
+        );
     }
 
     #[test]

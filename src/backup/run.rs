@@ -82,22 +82,28 @@ struct Backup<'a> {
 impl Backup<'_> {
     async fn run(&self, started: Instant) -> Result<BackupResult, Failure> {
         let (options, session) = (self.options, self.session);
+        let version = session.server_version_num;
         let taken =
-            snapshot::take(&session.client, session.server_version_num, &options.filter, self.events).await?;
+            snapshot::take(&session.client, version, &options.filter, options.content, self.events).await?;
         let started_at = Utc::now();
-        let Snapshot { catalog, plan, id } = &taken;
-        if plan.parts.is_empty() && !options.filter.is_all() {
+        let Snapshot { catalog, plan, id, schema } = taken;
+        let (catalog, plan, id) = (&catalog, &plan, &id);
+        let has_rows = options.content != Content::Schema;
+        if has_rows && plan.parts.is_empty() && !options.filter.is_all() {
             return Err(Failure::usage("the patterns leave no table to back up")
                 .state("nothing was written")
                 .next("see which tables there are with psql -c '\\dt *.*', and mend --table and --exclude"));
         }
-        if plan.parts.is_empty() {
+        if has_rows && plan.parts.is_empty() {
             self.events.warn(format!("there is no table in database {}", catalog.server.database));
         }
         for name in &plan.foreign {
             self.events.warn(format!("foreign table {name} is left out: its rows live on another server"));
         }
-        let schema = self.schema().await?;
+        let schema = match schema {
+            Some(schema) => Some(self.wanted(schema).await?),
+            None => None,
+        };
         let header = header(catalog, plan, session, &options.filter, started_at, None, schema);
         let more = options.jobs.min(plan.units.len()).saturating_sub(1);
         let workers = self.connector.workers(more, self.events).await;
@@ -142,15 +148,9 @@ impl Backup<'_> {
         })
     }
 
-    /// The objects of the database under the snapshot, as far as they are wanted.
-    async fn schema(&self) -> Result<Option<Schema>, Failure> {
+    /// The objects that are wanted, with the cluster's roles where these are.
+    async fn wanted(&self, mut schema: Schema) -> Result<Schema, Failure> {
         let (options, session) = (self.options, self.session);
-        if options.content == Content::Data {
-            return Ok(None);
-        }
-        let version = session.server_version_num;
-        let reading = |e: tokio_postgres::Error| Failure::from_server(&e).while_doing("reading the schema");
-        let mut schema = ddl::read(&session.client, version).await.map_err(reading)?;
         if !options.filter.is_all() {
             let wants = |schema: &str, name: &str| options.filter.wants(schema, name);
             let (objects, left_out) = scope::with_tables(schema.objects, wants);
@@ -163,9 +163,10 @@ impl Backup<'_> {
         }
         if let Some(roles) = options.roles {
             let passwords = roles == Roles::WithPasswords;
-            schema.roles = ddl::roles(&session.client, version, passwords).await.map_err(reading)?;
+            let roles = ddl::roles(&session.client, session.server_version_num, passwords).await;
+            schema.roles = roles.map_err(|e| Failure::from_server(&e).while_doing("reading the roles"))?;
         }
-        Ok(Some(schema))
+        Ok(schema)
     }
 
     async fn to_stdout(

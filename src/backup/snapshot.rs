@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
 
+use super::Content;
 use super::large_objects;
 use super::plan::Plan;
 use crate::failure::{Failure, FailureKind};
-use crate::postgres::catalog::{Catalog, Relation};
+use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::error as pg;
-use crate::postgres::settings;
+use crate::postgres::{ddl, settings};
 use crate::progress::Events;
+use crate::schema::Schema;
 use crate::selection::TableFilter;
 
 /// How often a changing set of tables is followed before the last resort of locking what is new after the snapshot.
@@ -33,6 +35,8 @@ pub struct Snapshot {
     pub plan: Plan,
     /// What `SET TRANSACTION SNAPSHOT` takes.
     pub id: String,
+    /// The objects of the database, where they are wanted.
+    pub schema: Option<Schema>,
 }
 
 /// Opens a read-only transaction on `client`, locks what `filter` wants and takes the snapshot.
@@ -42,13 +46,18 @@ pub async fn take(
     client: &Client,
     version: u32,
     filter: &TableFilter,
+    content: Content,
     events: &Events,
 ) -> Result<Snapshot, Failure> {
     let fixed = settings::statements(version);
     let begin = format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}");
     for attempt in 1..=ATTEMPTS {
         let last = attempt == ATTEMPTS;
-        match try_to_take(client, &begin, filter, events, last).await {
+        let tried = match content {
+            Content::Schema => schema_alone(client, &begin, version, filter, events).await,
+            content => try_to_take(client, &begin, version, filter, content, events, last).await,
+        };
+        match tried {
             Ok(Some(snapshot)) => return Ok(snapshot),
             Ok(None) => {}
             Err(Trouble::Server(error)) if is_gone(&error) && !last => {}
@@ -93,7 +102,9 @@ fn is_gone(error: &Error) -> bool {
 async fn try_to_take(
     client: &Client,
     begin: &str,
+    version: u32,
     filter: &TableFilter,
+    content: Content,
     events: &Events,
     last: bool,
 ) -> Result<Option<Snapshot>, Trouble> {
@@ -134,7 +145,37 @@ async fn try_to_take(
         large_objects::add(client, &now, &mut plan_now).await?;
     }
     now.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
-    Ok(Some(Snapshot { catalog: now, plan: plan_now, id }))
+    let schema = match content {
+        Content::Data => None,
+        _ => Some(ddl::read(client, version).await?),
+    };
+    Ok(Some(Snapshot { catalog: now, plan: plan_now, id, schema }))
+}
+
+/// The same for objects without rows: the tables are held, so that none goes while it is described.
+async fn schema_alone(
+    client: &Client,
+    begin: &str,
+    version: u32,
+    filter: &TableFilter,
+    events: &Events,
+) -> Result<Option<Snapshot>, Trouble> {
+    client.batch_execute(begin).await?;
+    let catalog = Catalog::read_tables(client).await?;
+    client.batch_execute("ROLLBACK").await?;
+    check_filter(&catalog, filter)?;
+    client.batch_execute(begin).await?;
+    // Foreign tables cannot be locked before version 18; what the role may not read it may still describe.
+    let tables: Vec<&Relation> = catalog
+        .relations
+        .iter()
+        .filter(|r| r.kind != RelationKind::Foreign && filter.wants(&r.schema, &r.name))
+        .filter(|r| r.lacks(&["USAGE", "SELECT"]).is_empty())
+        .collect();
+    lock(client, &tables, events).await?;
+    let schema = ddl::read(client, version).await?;
+    let catalog = Catalog { server: catalog.server, ..Catalog::default() };
+    Ok(Some(Snapshot { catalog, plan: Plan::default(), id: String::new(), schema: Some(schema) }))
 }
 
 /// The sequences that belong to the planned tables: all of them, when nothing was left out.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{backup, completions, list, restore, rollback, show, validate};
+use super::{backup, completions, diff, export, list, restore, rollback, show, validate};
 
 /// Backs up and restores Postgres and Supabase databases; every restore can be undone.
 #[derive(Debug, Parser)]
@@ -22,7 +22,7 @@ Examples:
 
 Connection, first that is given: -d, PGKEEP_DATABASE_URL, database_url in pgkeep.toml, DATABASE_URL, then libpq's own (PGHOST…, PGSERVICE, ~/.pgpass). Every flag can also be given as PGKEEP_… or as a key in pgkeep.toml.
 
-Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial (--keep-going); 4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; 130 interrupted."
+Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial (--keep-going); 4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; 7 different (diff --exit-code); 130 interrupted."
 )]
 pub struct Cli {
     /// Flags of every command.
@@ -115,6 +115,10 @@ pub enum Command {
     Validate(validate::ValidateArgs),
     /// Show what is in an archive, or the rows of one of its tables as JSON objects
     Show(show::ShowArgs),
+    /// Write an archive as an SQL script that psql restores, or a table of it as CSV
+    Export(export::ExportArgs),
+    /// List what differs between the definitions in an archive and those in a database or another archive
+    Diff(diff::DiffArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page

@@ -150,6 +150,15 @@ impl Context {
         self.target.get().cloned().unwrap_or_default()
     }
 
+    /// Whether what is printed on standard output is coloured.
+    pub fn colors_output(&self) -> bool {
+        match self.global.color {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        }
+    }
+
     /// Writes a line to the log file alone.
     pub fn note(&self, level: &str, text: &str) {
         self.screen.note(level, text);

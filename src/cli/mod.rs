@@ -6,6 +6,10 @@ mod completions;
 mod conceal;
 mod config;
 mod context;
+mod ddl;
+mod diff;
+mod export;
+mod lines;
 mod list;
 mod objects;
 mod restore;
@@ -33,6 +37,8 @@ enum Ending {
     Done,
     /// `--keep-going`: some tables failed.
     Partial,
+    /// `diff --exit-code`: there are differences.
+    Different,
 }
 
 /// Runs the program and returns its exit code.
@@ -51,6 +57,7 @@ pub fn main() -> ExitCode {
     match run(&context, cli.command) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::Partial) => ExitCode::from(3),
+        Ok(Ending::Different) => ExitCode::from(7),
         Err(failure) => {
             if context.is_owed_json() {
                 // It is a failure already; that its report cannot be written either changes nothing.
@@ -113,6 +120,8 @@ fn run(context: &Context, command: Command) -> Result<Ending, Failure> {
         Command::Validate(args) => on_runtime(context, validate::run(context, &args)),
         Command::Backup(args) => on_runtime(context, backup::run(context, &args)),
         Command::Restore(args) => on_runtime(context, restore::run(context, &args)),
+        Command::Export(args) => on_runtime(context, export::run(context, &args)),
+        Command::Diff(args) => on_runtime(context, diff::run(context, &args)),
         Command::Rollback(args) => on_runtime(context, rollback::run(context, &args)),
     }
 }

@@ -1,18 +1,21 @@
 //! `pgkeep show`.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 
-use super::Ending;
-use super::context::{Context, count, invalid, printable};
+use super::context::{Context, count, invalid, print, printable};
+use super::diff::no_definitions;
 use super::table::layout;
+use super::{Ending, ddl};
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
 use crate::failure::{Failure, FailureKind};
 use crate::row;
+use crate::schema::Object;
+use crate::schema::named::named;
 use crate::selection::Pattern;
 
 /// Flags of `show`.
@@ -20,7 +23,9 @@ use crate::selection::Pattern;
 #[command(after_help = "\
 Examples:
   pgkeep show shop_backup_20251128_074723
-  pgkeep show shop_backup_20251128_074723 bookings | jq .status")]
+  pgkeep show shop_backup_20251128_074723 bookings | jq .status
+  pgkeep show shop_backup_20251128_074723 --schema bookings
+  pgkeep show shop_backup_20251128_074723 --schema 'area(integer)'")]
 pub struct ShowArgs {
     /// Archive: a path, or a file name in backups/ or safety_backups/
     #[arg(value_name = "FILE")]
@@ -28,12 +33,19 @@ pub struct ShowArgs {
     /// Table whose rows to print as JSON objects, one a line
     #[arg(value_name = "TABLE")]
     pub table: Option<String>,
+    /// Print definitions as SQL: all, or those of NAME: schema.name or name (public), * and ? as in a shell, with all that belongs to it
+    #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA", num_args = 0..=1, default_missing_value = "")]
+    pub schema: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     let path = context.find_archive(&args.file)?;
     let archive = Archive::open(&path).map_err(|e| invalid(&path, &e))?;
+    if let Some(name) = &args.schema {
+        definitions(context, &path, &archive, name, args.table.as_deref())?;
+        return Ok(Ending::Done);
+    }
     match &args.table {
         Some(table) => rows(context, &path, &archive, table)?,
         None => {
@@ -109,6 +121,47 @@ fn describe(shown: &str, archive: &Archive) -> String {
         ]
     });
     text + &layout(&["TABLE", "ROWS", "COLUMNS", "KEY"], &[1, 2], rows)
+}
+
+/// Prints the definitions of all objects, or of those that a name means. `show F NAME --schema` is taken for
+/// `show F --schema NAME`.
+fn definitions(
+    context: &Context,
+    path: &Path,
+    archive: &Archive,
+    name: &str,
+    table: Option<&str>,
+) -> Result<(), Failure> {
+    let name = match (name, table) {
+        ("", table) => table.unwrap_or_default(),
+        (name, None) => name,
+        _ => return Err(Failure::usage("either TABLE or --schema NAME, not both")),
+    };
+    let schema = archive.header().schema.as_ref();
+    let schema = schema.ok_or_else(|| no_definitions(&path.display().to_string()))?;
+    let objects: Vec<&Object> = match name {
+        "" => schema.objects.iter().collect(),
+        name => named(&schema.objects, name).map_err(|e| Failure::usage(e.to_string()))?,
+    };
+    if objects.is_empty() && !name.is_empty() {
+        return Err(Failure::usage(format!("no object of the archive is called {name:?}"))
+            .next("pgkeep show FILE --schema prints all; a bare name means schema public, '*.name' any schema; quote * and ? from the shell"));
+    }
+    if context.global.json {
+        // Positions mean nothing in a list of some.
+        let objects: Vec<Object> =
+            objects.into_iter().map(|o| Object { needs: Vec::new(), ..o.clone() }).collect();
+        return context.json(&serde_json::json!({ "file": path, "objects": objects }));
+    }
+    let texts: Vec<String> = objects.into_iter().map(ddl::text).filter(|text| !text.is_empty()).collect();
+    let mut text = texts.join("\n\n");
+    if std::io::stdout().is_terminal() {
+        text = ddl::for_terminal(&text);
+    }
+    if context.colors_output() {
+        text = ddl::coloured(&text);
+    }
+    print(&format!("{text}\n"))
 }
 
 fn rows(context: &Context, path: &Path, archive: &Archive, table: &str) -> Result<(), Failure> {

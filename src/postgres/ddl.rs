@@ -63,20 +63,31 @@ SELECT d.classid, d.objid, d.refclassid, d.refobjid
 const MEMBERS: &str = "
 SELECT d.classid, d.objid, d.refobjid FROM pg_catalog.pg_depend d WHERE d.deptype = 'e' AND d.refclassid = 3079";
 
+/// The roles that policies are for and that user mappings are of.
+const ROLES: &str = "
+SELECT d.classid, d.objid, r.rolname::pg_catalog.text
+  FROM pg_catalog.pg_shdepend d
+  JOIN pg_catalog.pg_roles r ON r.oid = d.refobjid
+ WHERE d.dbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())
+   AND d.refclassid = 1260 AND (d.deptype = 'r' OR d.classid = 1418)
+ ORDER BY 1, 2, 3";
+
 /// The schema of the database that `client` is connected to, under its transaction.
 pub async fn read(client: &Client, version: u32) -> Result<Schema, Error> {
     let reader = Reader { client, version };
-    let (edges, members, mut drafts, dependents, comments, privileges, database) = tokio::try_join!(
+    let (edges, members, mut drafts, dependents, named, comments, privileges, database) = tokio::try_join!(
         edges(reader),
         members(reader),
         drafts(reader),
         schemas::dependents(reader),
+        roles_named(reader),
         comments::read(reader),
         privileges::read(reader),
         database::read(reader),
     )?;
     let alias = attach::leave_to_extensions(&mut drafts, members);
     schemas::mark(&mut drafts, dependents);
+    attach::roles(&mut drafts, named);
     attach::comments(&mut drafts, comments);
     attach::privileges(&mut drafts, privileges);
     let objects = order::order(drafts, &edges, &alias);
@@ -91,6 +102,11 @@ pub async fn roles(client: &Client, version: u32, passwords: bool) -> Result<Vec
 async fn edges(reader: Reader<'_>) -> Result<Vec<Edge>, Error> {
     let rows = reader.rows(EDGES).await?;
     Ok(rows.iter().map(|r| Edge { from: at(r.get(0), r.get(1)), to: at(r.get(2), r.get(3)) }).collect())
+}
+
+async fn roles_named(reader: Reader<'_>) -> Result<Vec<(Address, String)>, Error> {
+    let rows = reader.rows(ROLES).await?;
+    Ok(rows.iter().map(|r| (at(r.get(0), r.get(1)), r.get(2))).collect())
 }
 
 /// The members of extensions, and whose they are.

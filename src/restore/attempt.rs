@@ -1,6 +1,8 @@
 //! One try at the restoring transaction, from BEGIN to the moment before COMMIT.
 
-use std::collections::{BTreeMap, HashSet};
+mod definitions;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,11 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::{LogFile, RestoreLog, TableFailure, TableOutcome};
 use super::merge::{self, Difference};
-use super::objects::change;
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::triggers::{self, Held};
-use super::{RestoreOptions, large_objects, lock, objects, safety, sequences, stage, verify};
+use super::{RestoreOptions, large_objects, lock, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
 use crate::connection::Connector;
 use crate::failure::{Failure, FailureKind};
@@ -20,7 +21,7 @@ use crate::folders::Folders;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
-use crate::postgres::{ddl, settings};
+use crate::postgres::settings;
 use crate::progress::{Event, Events, Phase};
 use crate::schema::Schema;
 
@@ -153,81 +154,6 @@ impl Attempt<'_> {
                 return Ok(Locked { catalog, plan, objects, live });
             }
         }
-    }
-
-    /// How the archive's objects meet the target's; with the target's, where they had to be read.
-    async fn plan_objects(&self) -> Result<(ObjectPlan, Option<Schema>), Failure> {
-        let header = self.archive.header();
-        let archived = objects::chosen(header, &self.options.filter, &self.options.objects);
-        if archived.is_empty() && !self.options.undoes_objects(header) {
-            return Ok((ObjectPlan::default(), None));
-        }
-        let client = &self.session.client;
-        let live = ddl::read(client, self.session.server_version_num).await?;
-        let plan = |not: &HashSet<String>| {
-            objects::plan(header, &archived, &live.objects, self.options, not)
-                .map(|p| p.in_order_of(&archived))
-        };
-        let mut plan_now = plan(&HashSet::new())?;
-        if !self.options.dry_run && !plan_now.in_place.is_empty() {
-            let not = change::not_in_place(client, &plan_now).await?;
-            if !not.is_empty() {
-                plan_now = plan(&not)?;
-            }
-        }
-        Ok((plan_now, Some(live)))
-    }
-
-    fn plan_rows(&self, catalog: &Catalog, objects: &ObjectPlan) -> Result<RestorePlan, Failure> {
-        let plan = RestorePlan::new(self.archive.header(), catalog, &self.options.filter, objects)?;
-        if self.options.objects.data {
-            return Ok(plan);
-        }
-        // Definitions alone: no row is touched but those of tables that are removed.
-        Ok(RestorePlan { going: plan.going, ..RestorePlan::default() })
-    }
-
-    /// Makes what stands before the rows. Returns the catalog and the plan with the tables that there are now.
-    async fn make_before(
-        &self,
-        catalog: Catalog,
-        plan: RestorePlan,
-        objects: &ObjectPlan,
-        log: &mut RestoreLog,
-    ) -> Result<(Catalog, RestorePlan), Failure> {
-        log.objects_replaced = objects.replaced();
-        log.objects_created = objects.new_ones();
-        log.objects_removed = objects.removed_for_good();
-        if objects.is_none() || self.options.dry_run {
-            return Ok((catalog, plan));
-        }
-        let client = &self.session.client;
-        change::before_rows(client, objects, &self.options.objects.style).await?;
-        if !self.options.objects.data {
-            return Ok((catalog, plan));
-        }
-        let catalog = Catalog::read(client).await?;
-        let mut plan =
-            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &ObjectPlan::default())?;
-        if !plan.misfits.is_empty() && !self.options.keep_going {
-            return Err(plan.misfit_failure());
-        }
-        plan.misfits.clear();
-        for table in &plan.tables {
-            log.before_counts.entry(table.shown.clone()).or_insert(0);
-        }
-        Ok((catalog, plan))
-    }
-
-    /// Makes what stands behind the rows.
-    async fn make_after(&self, objects: &ObjectPlan, log: &mut RestoreLog) -> Result<(), Failure> {
-        if !self.options.dry_run && !objects.is_none() {
-            change::after_rows(&self.session.client, objects, &self.options.objects.style).await?;
-        }
-        // A dry run holds no locks, so that nothing can be proven of what it did.
-        log.verified = !self.options.dry_run;
-        log.sum();
-        Ok(())
     }
 
     /// Whether tables of the archive use the sequence and none of them is restored: then the sequence stays, too.

@@ -94,6 +94,8 @@ pub struct RestoreLog {
     pub total_deleted: u64,
     /// Sum over tables, and one for each failed table.
     pub total_errors: u64,
+    /// Roles that were made; they belong to no database, and a rollback leaves them.
+    pub roles_created: Vec<String>,
     /// Objects that were made, tables and sequences counted, too.
     pub objects_created: u64,
     /// Objects that were replaced, and objects that were put back because they need one of those.
@@ -137,6 +139,7 @@ impl RestoreLog {
             total_updated: 0,
             total_deleted: 0,
             total_errors: 0,
+            roles_created: Vec::new(),
             objects_created: 0,
             objects_replaced: Vec::new(),
             objects_removed: Vec::new(),

@@ -4,6 +4,7 @@
 //! A rollback is a restore in mode `exact` of a safety backup, with a safety backup of its own.
 
 pub mod attempt;
+pub mod create;
 pub mod fate;
 pub mod foreign_keys;
 pub mod large_objects;
@@ -15,6 +16,7 @@ pub mod plan;
 pub mod prepare;
 pub mod rebuild;
 pub mod requirements;
+pub mod roles;
 pub mod run;
 pub mod safety;
 pub mod sequences;

@@ -1,5 +1,6 @@
 //! Which objects of the archive's schema are in question, and what the target must have for them.
 
+pub mod adapt;
 pub mod apply;
 pub mod change;
 pub mod plan;
@@ -62,10 +63,12 @@ impl ObjectOptions {
     }
 }
 
-/// The archived objects that these options and patterns choose, in the archive's order.
-pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions) -> Vec<Object> {
+/// The archived objects that these options and patterns choose, in the archive's order, as a server of `version` takes
+/// them.
+pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions, version: u32) -> Vec<Object> {
     let Some(schema) = header.schema.as_ref().filter(|_| options.any_objects()) else { return Vec::new() };
     let mut objects = schema.objects.clone();
+    adapt::to_version(&mut objects, version);
     if !filter.is_all() {
         objects = scope::with_tables(objects, |schema, name| filter.wants(schema, name)).0;
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
-use super::{Mode, RestoreOptions, lock, objects, requirements};
+use super::{Mode, RestoreOptions, create, lock, objects, requirements};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
@@ -66,6 +66,9 @@ pub async fn prepare(
             .state("the target is untouched")
             .next("see the safety backups with pgkeep list-safety; to restore a backup use: pgkeep restore --safe --file FILE"));
     }
+    if options.objects.create {
+        return prepare_to_create(connector, folders, archive, options, events, cancel).await;
+    }
     let session = lead(connector, events, cancel).await?;
     let looked = tokio::select! {
         biased;
@@ -84,6 +87,42 @@ pub async fn prepare(
         tables,
         tables_with_rows,
         rebuild,
+        options,
+        connector: connector.clone(),
+        folders: folders.clone(),
+        archive: Arc::new(archive),
+        session,
+    })
+}
+
+/// The same for a database that is not there yet.
+async fn prepare_to_create(
+    connector: &Connector,
+    folders: &Folders,
+    archive: Archive,
+    options: RestoreOptions,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Prepared, Failure> {
+    let session = create::connect(connector, events, cancel).await?;
+    let look = async {
+        create::check_absent(&session.client, &connector.info.dbname).await?;
+        let archived =
+            objects::chosen(archive.header(), &options.filter, &options.objects, session.server_version_num);
+        requirements::check(&session.client, &archived, archive.header().schema.as_ref(), &options.objects)
+            .await?;
+        Ok::<_, Failure>(archived)
+    };
+    let archived = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Failure::interrupted()),
+        archived = look => archived,
+    };
+    Ok(Prepared {
+        target: connector.info.redacted(),
+        tables: Vec::new(),
+        tables_with_rows: Vec::new(),
+        rebuild: Some((archived.map_err(|f| f.state("the target is untouched"))?, HashSet::new())),
         options,
         connector: connector.clone(),
         folders: folders.clone(),
@@ -119,21 +158,22 @@ async fn look(
     if options.rollback {
         check_same_target(archive, &catalog)?;
     }
-    let archived = objects::chosen(archive.header(), &options.filter, &options.objects);
+    let archived =
+        objects::chosen(archive.header(), &options.filter, &options.objects, session.server_version_num);
     let mut object_plan = ObjectPlan::default();
     if !archived.is_empty() || options.undoes_objects(archive.header()) {
-        let roles = archive.header().schema.as_ref().map_or(&[][..], |s| s.roles.as_slice());
+        let schema = archive.header().schema.as_ref();
         let live = ddl::read(client, session.server_version_num).await?;
         let alone = !options.rollback && !options.dry_run && !options.keep_going;
         if alone && objects::is_as_new(&live.objects, &archived) {
-            requirements::check(client, &archived, roles, &options.objects).await?;
+            requirements::check(client, &archived, schema, &options.objects).await?;
             client.batch_execute("ROLLBACK").await?;
             let there = live.objects.into_iter().map(|o| o.identity);
             let rebuild = Some((archived, there.collect()));
             return Ok(Looked { tables: Vec::new(), tables_with_rows: Vec::new(), rebuild });
         }
         object_plan = objects::plan(archive.header(), &archived, &live.objects, options, &HashSet::new())?;
-        requirements::check(client, &object_plan.make, roles, &options.objects).await?;
+        requirements::check(client, &object_plan.make, schema, &options.objects).await?;
     }
     let mut plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan)?;
     if !options.objects.data {

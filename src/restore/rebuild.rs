@@ -6,6 +6,7 @@
 
 mod after;
 mod dismantle;
+mod extensions;
 mod load;
 mod pool;
 
@@ -15,19 +16,22 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreOptions;
-use super::log::{LogFile, RestoreLog, TableOutcome};
+use super::create;
+use super::log::{LogFile, RestoreLog, Status, TableOutcome};
 use super::objects::apply::{self, What};
 use super::objects::plan::ObjectPlan;
-use super::plan::RestorePlan;
+use super::plan::{RestorePlan, TablePlan};
+use super::safety::Safety;
 use super::sequences::{self, Applied};
 use crate::archive::reader::Archive;
-use crate::connection::{Connector, stop};
-use crate::failure::Failure;
+use crate::connection::{self, Connector, stop};
+use crate::failure::{Failure, FailureKind};
+use crate::folders::Folders;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
-use crate::postgres::settings;
+use crate::postgres::{ddl, settings};
 use crate::progress::{Event, Events, Phase};
-use crate::schema::{Kind, Object, Section};
+use crate::schema::{Database, Kind, Object, Section};
 
 /// Objects that are made in one transaction: few enough for the server's table of locks.
 const BATCH: usize = 500;
@@ -63,9 +67,89 @@ impl Rebuild<'_> {
             made = self.make(log) => made,
         };
         let Err(failure) = made else { return Ok(()) };
+        let altered = extensions::altered(self, log);
         log.undo();
         stop(self.session).await;
-        Err(dismantle::after_failure(self, failure, log).await)
+        let failure = dismantle::after_failure(self, failure, log).await;
+        Err(extensions::say_altered(failure, &altered, log))
+    }
+
+    /// Takes the safety backup of a database in which there is next to nothing: undoing the restore removes what it
+    /// made.
+    pub async fn save_state(&self, folders: &Folders, log: &mut RestoreLog) -> Result<(), Failure> {
+        let client = &self.session.client;
+        client.batch_execute(&self.begin()).await?;
+        let live = ddl::read(client, self.session.server_version_num).await?;
+        let catalog = Catalog::read(client).await?;
+        // No tables are there but those of extensions.
+        let (header, filter) = (self.archive.header(), &self.options.filter);
+        let plan = RestorePlan::new(header, &catalog, filter, &ObjectPlan::default())?;
+        let plan = RestorePlan { large_objects: None, misfits: Vec::new(), ..plan };
+        let path = Safety {
+            session: self.session,
+            connector: self.connector,
+            folders,
+            catalog,
+            plan: &plan,
+            schema: Some(live),
+            touched: self.objects.iter().map(|o| o.identity.clone()).collect(),
+            objects: &[],
+            filter: &self.options.filter,
+            mode: super::Mode::Exact,
+            restore_log: self.file.map(LogFile::name).unwrap_or_default(),
+            backup_file: log.backup_file.clone(),
+            jobs: 1,
+            events: self.events,
+            cancel: self.cancel,
+        }
+        .take()
+        .await
+        .map_err(|f| f.while_doing("taking the safety backup").state("the target is untouched"))?;
+        client.batch_execute("ROLLBACK").await?;
+        log.safety_backup_file = path.file_name().map(|n| n.to_string_lossy().into_owned());
+        self.file.map_or(Ok(()), |file| file.write(log))
+    }
+
+    /// Makes the database first, and gives it its properties in the end. On failure it is removed again.
+    pub async fn run_in_new(&self, like: Option<&Database>, log: &mut RestoreLog) -> Result<(), Failure> {
+        let name = &self.connector.info.dbname;
+        let style = &self.options.objects.style;
+        create::make(&self.session.client, self.session.server_version_num, name, like, style).await?;
+        let filled = async {
+            let session = connection::lead(self.connector, self.events, self.cancel).await?;
+            session.client.batch_execute(&self.begin()).await?;
+            let live = ddl::read(&session.client, session.server_version_num).await?;
+            session.client.batch_execute("ROLLBACK").await?;
+            let there = live.objects.into_iter().map(|o| o.identity).collect();
+            Rebuild { session: &session, there: &there, ..*self }.make(log).await?;
+            match like {
+                Some(like) => create::finish(&session.client, name, like, style).await,
+                None => Ok(()),
+            }
+        };
+        let filled = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Failure::interrupted()),
+            filled = filled => filled,
+        };
+        let Err(failure) = filled else { return Ok(()) };
+        log.undo();
+        match create::unmake(self.connector, self.events, name).await {
+            Ok(()) => {
+                log.status = Status::RolledBack;
+                log.rolled_back = true;
+                Err(failure.state(format!("database {name}, which had been made, was removed again")))
+            }
+            Err(error) => {
+                log.status = Status::Failed;
+                let state =
+                    format!("database {name} had been made, is not whole, and could not be removed: {error}");
+                let next = format!(
+                    "when the server can be reached, remove it (dropdb {name}), then run the same command again"
+                );
+                Err(Failure { kind: FailureKind::NotPutBack, state, next, ..failure })
+            }
+        }
     }
 
     async fn make(&self, log: &mut RestoreLog) -> Result<(), Failure> {
@@ -82,15 +166,19 @@ impl Rebuild<'_> {
             client.batch_execute(&self.begin()).await?;
             let catalog = Catalog::read(client).await?;
             client.batch_execute("ROLLBACK").await?;
-            let plan = RestorePlan::new(
+            let mut plan = RestorePlan::new(
                 self.archive.header(),
                 &catalog,
                 &self.options.filter,
                 &ObjectPlan::default(),
             )?;
+            extensions::name_missing(self, &mut plan, log);
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
             }
+            let (brought, own) = plan.tables.into_iter().partition(|t: &TablePlan| t.extension.is_some());
+            plan.tables = own;
+            extensions::merge(self, &catalog, brought, log).await?;
             for table in plan.tables.iter().chain(&plan.large_objects) {
                 log.before_counts.insert(table.shown.clone(), 0);
             }

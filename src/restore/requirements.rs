@@ -5,21 +5,33 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tokio_postgres::Client;
 
+use super::create;
 use super::objects::ObjectOptions;
 use crate::failure::Failure;
 use crate::schema::script::ident;
-use crate::schema::{Kind, Object, Role};
+use crate::schema::{Kind, Object, Role, Schema};
 
 /// Checks what `objects` need of the cluster. `roles` are those that the archive can make.
 pub async fn check(
     client: &Client,
     objects: &[Object],
-    roles: &[Role],
+    schema: Option<&Schema>,
     options: &ObjectOptions,
 ) -> Result<(), Failure> {
+    let roles = schema.map_or(&[][..], |s| s.roles.as_slice());
+    let database = schema.and_then(|s| s.database.as_ref()).filter(|_| options.create);
     let mut problems = Vec::new();
     let mut steps = Vec::new();
-    missing_roles(client, objects, roles, options, &mut problems, &mut steps).await?;
+    let mut wanted: BTreeMap<&str, &str> = BTreeMap::new();
+    if let Some(database) = database {
+        wanted.extend(create::roles(database, &options.style).into_iter().map(|role| (role, "the database")));
+    }
+    for object in objects {
+        for role in object.roles(&options.style) {
+            wanted.entry(role).or_insert(&object.identity);
+        }
+    }
+    missing_roles(client, wanted, roles, options, &mut problems, &mut steps).await?;
     missing_tablespaces(client, objects, options, &mut problems, &mut steps).await?;
     missing_extensions(client, objects, &mut problems, &mut steps).await?;
     if problems.is_empty() {
@@ -37,18 +49,12 @@ async fn names(client: &Client, sql: &str) -> Result<HashSet<String>, Failure> {
 
 async fn missing_roles(
     client: &Client,
-    objects: &[Object],
+    mut wanted: BTreeMap<&str, &str>,
     roles: &[Role],
     options: &ObjectOptions,
     problems: &mut Vec<String>,
     steps: &mut Vec<String>,
 ) -> Result<(), Failure> {
-    let mut wanted: BTreeMap<&str, &Object> = BTreeMap::new();
-    for object in objects {
-        for role in object.roles(&options.style) {
-            wanted.entry(role).or_insert(object);
-        }
-    }
     let there = names(client, "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r").await?;
     wanted.retain(|role, _| !there.contains(*role));
     let archived: HashSet<&str> = roles.iter().map(|r| r.name.as_str()).collect();
@@ -58,7 +64,7 @@ async fn missing_roles(
     let all: Vec<String> = missing
         .iter()
         .chain(&can_be_made)
-        .map(|(role, object)| format!("role {role} (first needed for {})", object.identity))
+        .map(|(role, user)| format!("role {role} (first needed for {user})"))
         .collect();
     if all.is_empty() {
         return Ok(());

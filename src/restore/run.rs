@@ -12,7 +12,7 @@ use super::fate::{self, Transaction};
 use super::log::{LogFile, RestoreLog, Status};
 use super::prepare::Prepared;
 use super::rebuild::Rebuild;
-use super::{lock, sequences};
+use super::{lock, roles, sequences};
 use crate::connection::stop;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::error as pg;
@@ -90,7 +90,6 @@ impl Prepared {
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        lock::keep_others_out(&self.session.client, &self.connector, events).await?;
         let rebuild = Rebuild {
             session: &self.session,
             connector: &self.connector,
@@ -102,8 +101,35 @@ impl Prepared {
             cancel,
             file,
         };
-        rebuild.run(log).await?;
-        log.status = Status::Completed;
+        let schema = self.archive.header().schema.as_ref();
+        let client = &self.session.client;
+        let mut made_roles = Vec::new();
+        let result = async {
+            if let Some(schema) = schema.filter(|_| self.options.objects.with_roles) {
+                made_roles = roles::make_missing(client, &schema.roles).await?;
+            }
+            if self.options.objects.create {
+                return rebuild.run_in_new(schema.and_then(|s| s.database.as_ref()), log).await;
+            }
+            lock::keep_others_out(client, &self.connector, events).await?;
+            if self.options.safe {
+                rebuild.save_state(&self.folders, log).await?;
+            }
+            rebuild.run(log).await
+        };
+        if let Err(failure) = result.await {
+            let kept = roles::remove(client, &made_roles).await;
+            return Err(match kept {
+                Ok(()) => failure,
+                Err(error) => {
+                    let left = made_roles.join(", ");
+                    events.warn(format!("roles that had been made are left ({left}): {error}"));
+                    failure
+                }
+            });
+        }
+        log.roles_created = made_roles;
+        log.status = if log.tables_failed.is_empty() { Status::Completed } else { Status::Partial };
         Ok(())
     }
 

@@ -224,7 +224,7 @@ impl Object {
         let owner = self.owner.as_deref().filter(|_| !style.no_owner);
         let grants = if style.no_privileges { &[] } else { self.privileges.as_slice() };
         let named = grants.iter().flat_map(|g| g.roles.iter().chain(&g.grantor).map(String::as_str));
-        owner.into_iter().chain(named)
+        owner.into_iter().chain(self.roles.iter().map(String::as_str)).chain(named)
     }
 }
 

@@ -49,6 +49,7 @@ pub fn header() -> Header {
             restore_log: "restore_log_20251128_074723.json".into(),
             backup_file: "shop_backup_20251127_000000.json.gz".into(),
             ordinal: 7,
+            objects: vec![],
         }),
         tables: vec![
             Table {
@@ -97,6 +98,7 @@ pub fn header() -> Header {
             increment: "1".into(),
             used_by: vec![0],
         }],
+        schema: None,
     }
 }
 

@@ -39,6 +39,11 @@ impl Client {
         bin_dir.join("psql").is_file().then_some(Client { major, bin_dir })
     }
 
+    /// Where psql is.
+    pub fn psql(&self) -> PathBuf {
+        self.bin_dir.join("psql")
+    }
+
     /// The whole database as a script, but for the lines whose text is random.
     pub fn dump(&self, url: &str, options: &[&str]) -> Result<String, String> {
         let output = self.command("pg_dump", url).args(options).output().unwrap();

@@ -40,6 +40,12 @@ impl Catalog {
         Ok(facts)
     }
 
+    /// Reads which tables there are, and nothing of what they are made of.
+    pub async fn read_tables(client: &Client) -> Result<Catalog, Error> {
+        let server = Catalog::read_server(client).await?;
+        Ok(Catalog { server, relations: read_relations(client).await?, ..Catalog::default() })
+    }
+
     /// Reads the catalog under the transaction's snapshot, sequence states excepted.
     pub async fn read(client: &Client) -> Result<Catalog, Error> {
         let server = Catalog::read_server(client).await?;

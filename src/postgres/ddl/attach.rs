@@ -76,6 +76,16 @@ pub fn comments(drafts: &mut [Draft], comments: Vec<Comment>) {
     }
 }
 
+/// Notes which roles the objects' definitions name.
+pub fn roles(drafts: &mut [Draft], named: Vec<(Address, String)>) {
+    let places: HashMap<Address, usize> = drafts.iter().enumerate().map(|(n, d)| (d.at, n)).collect();
+    for (at, role) in named {
+        if let Some(place) = places.get(&at) {
+            drafts[*place].object.roles.push(role);
+        }
+    }
+}
+
 /// Gives privileges to their objects; what has no object of its own, being an extension's or the system's, gets one of
 /// kind [`Kind::Privileges`].
 pub fn privileges(drafts: &mut Vec<Draft>, all: Vec<Privileges>) {

@@ -19,7 +19,7 @@ SELECT pg_catalog.pg_encoding_to_char(d.encoding)::pg_catalog.text, {provider}::
        NULLIF(t.spcname, 'pg_default')::pg_catalog.text,
        pg_catalog.shobj_description(d.oid, 'pg_database'),
        COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))::pg_catalog.text[],
-       pg_catalog.acldefault('d', d.datdba)::pg_catalog.text[]
+       pg_catalog.acldefault('d', d.datdba)::pg_catalog.text[], d.datistemplate
   FROM pg_catalog.pg_database d
   JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
  WHERE d.datname = pg_catalog.current_database()",
@@ -36,7 +36,7 @@ SELECT r.rolname::pg_catalog.text, x.entry
   LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
  CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) WITH ORDINALITY x (entry, n)
  WHERE d.datname = pg_catalog.current_database() AND (s.setrole = 0 OR r.oid IS NOT NULL)
- ORDER BY r.rolname NULLS FIRST, x.n";
+ ORDER BY s.ctid, x.n";
 
 const LABELS: &str = "
 SELECT l.provider, l.label
@@ -90,6 +90,9 @@ pub async fn read(reader: Reader<'_>) -> Result<Database, Error> {
     let limit: i32 = row.get(7);
     if limit >= 0 {
         database.alter.push(format!("CONNECTION LIMIT = {limit}"));
+    }
+    if row.get(12) {
+        database.alter.push("IS_TEMPLATE = true".to_owned());
     }
     for row in &settings {
         let Some(set) = configuration::set(row.get(1)) else { continue };

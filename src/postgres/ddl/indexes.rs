@@ -12,23 +12,42 @@ use crate::schema::{Kind, Object};
 
 /// An invalid index is the remains of a failed `CREATE INDEX CONCURRENTLY`, but on a partitioned table it is one that
 /// not all partitions have yet.
-fn indexes_query() -> String {
+///
+/// `pg_get_indexdef` opens each index's table, and there may be tens of thousands: it is asked only about indexes with
+/// more to them than columns under their types' own operator classes, collations and order.
+fn indexes_query(reader: Reader<'_>) -> String {
     format!(
         "SELECT i.indexrelid, n.nspname, c.relname,
             pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
             pg_catalog.quote_ident(c.relname), t.oid, t.relname,
             pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.relname),
             ts.spcname, i.indisclustered, i.indisreplident,
-            CASE WHEN r.oid IS NULL THEN pg_catalog.pg_get_indexdef(i.indexrelid) END,
-            r.oid, r.conname, pg_catalog.quote_ident(r.conname), pg_catalog.pg_get_constraintdef(r.oid),
-            COALESCE(r.condeferrable, false), COALESCE(r.condeferred, false),
-            CASE WHEN r.contype IN ('p', 'u') THEN {} END,
-            h.inhparent, pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.relname),
+            CASE WHEN r.oid IS NOT NULL THEN NULL
+                WHEN s.is_plain AND m.amname = 'btree' AND i.indpred IS NULL AND c.reloptions IS NULL THEN
+                    pg_catalog.concat('CREATE ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, 'INDEX ',
+                        pg_catalog.quote_ident(c.relname), ' ON ', CASE WHEN c.relkind = 'I' THEN 'ONLY ' END,
+                        pg_catalog.quote_ident(n.nspname), '.', pg_catalog.quote_ident(t.relname),
+                        ' USING btree (', s.keys, ')', ' INCLUDE (' || s.included || ')',
+                        CASE WHEN {nulls_not_distinct} THEN ' NULLS NOT DISTINCT' END)
+                ELSE pg_catalog.pg_get_indexdef(i.indexrelid) END,
+            r.oid, r.conname, pg_catalog.quote_ident(r.conname),
+            CASE WHEN r.contype = 'x' THEN pg_catalog.pg_get_constraintdef(r.oid)
+                WHEN r.oid IS NOT NULL THEN
+                    pg_catalog.concat(CASE WHEN r.contype = 'p' THEN 'PRIMARY KEY '
+                            WHEN {nulls_not_distinct} THEN 'UNIQUE NULLS NOT DISTINCT ' ELSE 'UNIQUE ' END,
+                        '(', s.keys, CASE WHEN {without_overlaps} THEN ' WITHOUT OVERLAPS' END, ')',
+                        ' INCLUDE (' || s.included || ')', ' WITH (' || {options} || ')',
+                        CASE WHEN r.condeferrable THEN ' DEFERRABLE' END,
+                        CASE WHEN r.condeferred THEN ' INITIALLY DEFERRED' END) END,
+            t.relkind, h.inhparent,
+            pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.relname),
             CASE WHEN c.relkind = 'I' AND i.indisreplident THEN
                 ARRAY(SELECT b.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) b WHERE b.relid <> c.oid)
-            END, t.relkind
+            END
         FROM pg_catalog.pg_index i
+        JOIN ({COLUMNS}) s ON s.indexrelid = i.indexrelid
         JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+        JOIN pg_catalog.pg_am m ON m.oid = c.relam
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
         LEFT JOIN pg_catalog.pg_tablespace ts ON ts.oid = c.reltablespace
@@ -39,9 +58,31 @@ fn indexes_query() -> String {
         LEFT JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
         WHERE (i.indisvalid OR t.relkind = 'p') AND i.indisready
             AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'",
-        super::tables::catalog::options("c.reloptions", ""),
+        nulls_not_distinct = reader.pick(15, "i.indnullsnotdistinct", "false"),
+        without_overlaps = reader.pick(18, "r.conperiod", "false"),
+        options = super::tables::catalog::options("c.reloptions", ""),
     )
 }
+
+/// Columns of indexes, and whether nothing needs to be said of them but their names. A `varchar` column has the class
+/// of `text` (types 1043 and 25), unless somebody made one for it. Classes of the server's own have no options for B-trees.
+const COLUMNS: &str = "SELECT x.indexrelid,
+        pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY k.position)
+            FILTER (WHERE k.position <= x.indnkeyatts) AS keys,
+        pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY k.position)
+            FILTER (WHERE k.position > x.indnkeyatts) AS included,
+        pg_catalog.bool_and(k.position > x.indnkeyatts OR COALESCE(
+            o.opcdefault AND o.oid < 16384
+                AND (o.opcintype = a.atttypid OR o.opcintype = 25 AND a.atttypid = 1043
+                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_opclass v WHERE v.opcintype = 1043 AND v.opcdefault))
+                AND x.indcollation[k.position - 1] = a.attcollation AND x.indoption[k.position - 1] = 0,
+            false)) AS is_plain
+    FROM pg_catalog.pg_index x
+    CROSS JOIN LATERAL pg_catalog.unnest(x.indkey::int2[]) WITH ORDINALITY k(attnum, position)
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
+    LEFT JOIN pg_catalog.pg_opclass o ON o.oid = x.indclass[k.position - 1]
+    WHERE x.indexrelid >= 16384
+    GROUP BY x.indexrelid";
 
 /// Statistics targets of expressions.
 const STATISTICS: &str = "SELECT a.attrelid, a.attnum, a.attstattarget::int4
@@ -80,7 +121,7 @@ struct Index {
 
 /// Reads them.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    let indexes = indexes_query();
+    let indexes = indexes_query(reader);
     let (indexes, statistics, extensions) =
         try_join3(reader.rows(&indexes), reader.rows(STATISTICS), reader.rows(EXTENSIONS)).await?;
     let mut further: HashMap<u32, Vec<String>> = HashMap::new();
@@ -111,7 +152,7 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 }
 
 fn index(row: &Row) -> Index {
-    let above: Option<u32> = row.get(19);
+    let above: Option<u32> = row.get(17);
     Index {
         oid: row.get(0),
         schema: row.get(1),
@@ -121,12 +162,12 @@ fn index(row: &Row) -> Index {
         table_oid: row.get(5),
         table: row.get(6),
         qualified_table: row.get(7),
-        of_partitioned_table: letter(row, 22) == 'p',
+        of_partitioned_table: letter(row, 16) == 'p',
         tablespace: row.get(8),
         is_clustered: row.get(9),
         is_replica_identity: row.get(10),
-        above: above.and_then(|oid| Some((oid, row.get::<_, Option<String>>(20)?))),
-        below: row.get::<_, Option<Vec<u32>>>(21).unwrap_or_default(),
+        above: above.and_then(|oid| Some((oid, row.get::<_, Option<String>>(18)?))),
+        below: row.get::<_, Option<Vec<u32>>>(19).unwrap_or_default(),
     }
 }
 
@@ -152,7 +193,7 @@ fn plain(index: &Index, row: &Row) -> Option<Draft> {
 
 fn constraint(index: &Index, oid: u32, row: &Row) -> Option<Draft> {
     let (name, quoted): (String, String) = (row.get(13), row.get(14));
-    let definition = with_options(row.get::<_, Option<String>>(15)?, row);
+    let definition = row.get::<_, Option<String>>(15)?;
     let table = &index.qualified_table;
     let identity = format!("CONSTRAINT {quoted} ON {table}");
     let mut object = index.of_it(Kind::Constraint, identity, &name);
@@ -164,18 +205,6 @@ fn constraint(index: &Index, oid: u32, row: &Row) -> Option<Draft> {
         .parts
         .push(Part { at: at(class::CLASS, index.oid), identity: Some(format!("INDEX {}", index.qualified)) });
     Some(draft)
-}
-
-/// The server leaves the index's options out of a definition of a unique or primary constraint.
-fn with_options(definition: String, row: &Row) -> String {
-    let Some(options) = row.get::<_, Option<String>>(18) else { return definition };
-    let suffix = match (row.get(16), row.get(17)) {
-        (true, true) => " DEFERRABLE INITIALLY DEFERRED",
-        (true, false) => " DEFERRABLE",
-        _ => "",
-    };
-    let columns = definition.strip_suffix(suffix).unwrap_or(&definition);
-    format!("{columns} WITH ({options}){suffix}")
 }
 
 fn attachment(index: &Index) -> Option<Draft> {

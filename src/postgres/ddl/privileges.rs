@@ -35,17 +35,15 @@ SELECT 1259::pg_catalog.oid AS class, c.oid, 0 AS sub, NULL::pg_catalog.text AS 
        CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::pg_catalog.\"char\" AS kind, c.relacl AS acl
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p')
+   AND (c.relacl IS NOT NULL OR c.oid IN (SELECT i.objoid FROM initial i WHERE i.classoid = 1259))
 UNION ALL
 SELECT 1259, c.oid, a.attnum, pg_catalog.quote_ident(a.attname), 'TABLE',
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
        n.nspname, c.relname::pg_catalog.text, c.relowner, 'c', a.attacl
-  FROM pg_catalog.pg_attribute a
+  FROM columns a
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'f', 'p')
-   AND (a.attacl IS NOT NULL OR EXISTS (
-         SELECT FROM pg_catalog.pg_init_privs i
-          WHERE i.classoid = 1259 AND i.objoid = a.attrelid AND i.objsubid = a.attnum))
+ WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p')
 UNION ALL
 SELECT 1255, p.oid, 0, NULL, CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
        -- GRANT knows no aggregates and takes no ORDER BY among their arguments.
@@ -56,13 +54,12 @@ SELECT 1255, p.oid, 0, NULL, CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNC
             ELSE pg_catalog.pg_get_function_identity_arguments(p.oid) END || ')',
        n.nspname, p.proname::pg_catalog.text, p.proowner, 'f', p.proacl
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
- WHERE p.proacl IS NOT NULL OR EXISTS (
-         SELECT FROM pg_catalog.pg_init_privs i WHERE i.classoid = 1255 AND i.objoid = p.oid)
+ WHERE p.proacl IS NOT NULL OR p.oid IN (SELECT i.objoid FROM initial i WHERE i.classoid = 1255)
 UNION ALL
 SELECT 1247, t.oid, 0, NULL, 'TYPE',
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),
        n.nspname, t.typname::pg_catalog.text, t.typowner, 'T', t.typacl
-  FROM pg_catalog.pg_type t
+  FROM types t
   JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
   LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
  -- Types of tables, arrays and multiranges have none of their own that anybody would want.
@@ -92,12 +89,23 @@ SELECT 2613, m.oid, 0, NULL, 'LARGE OBJECT', m.oid::pg_catalog.text,
 /// Only those whose privileges differ from what they had at first, and the schema `public`, see [`of_public`].
 fn query() -> String {
     format!(
-        "SELECT o.class, o.oid, o.col, o.word, o.sql, o.schema::pg_catalog.text, o.name,
+        "WITH initial AS (SELECT * FROM pg_catalog.pg_init_privs),
+              -- Few of many: to be found first, whatever the planner thinks.
+              columns AS MATERIALIZED (
+                SELECT a.attrelid, a.attnum, a.attname, a.attacl FROM pg_catalog.pg_attribute a
+                 WHERE NOT a.attisdropped
+                   AND (a.attacl IS NOT NULL OR (a.attrelid, a.attnum) IN (
+                         SELECT i.objoid, i.objsubid FROM initial i WHERE i.classoid = 1259))),
+              types AS MATERIALIZED (
+                SELECT t.* FROM pg_catalog.pg_type t
+                 WHERE t.typacl IS NOT NULL
+                    OR t.oid IN (SELECT i.objoid FROM initial i WHERE i.classoid = 1247))
+         SELECT o.class, o.oid, o.col, o.word, o.sql, o.schema::pg_catalog.text, o.name,
                 pg_catalog.pg_get_userbyid(o.owner)::pg_catalog.text,
                 COALESCE(o.acl, pg_catalog.acldefault(o.kind, o.owner))::pg_catalog.text[],
                 COALESCE(i.initprivs, pg_catalog.acldefault(o.kind, o.owner))::pg_catalog.text[]
            FROM ({OBJECTS}) o
-           LEFT JOIN pg_catalog.pg_init_privs i
+           LEFT JOIN initial i
              ON i.classoid = o.class AND i.objoid = o.oid AND i.objsubid = o.sub
           WHERE (o.acl IS DISTINCT FROM i.initprivs OR o.class = 2615 AND o.schema = 'public')
             AND o.sql IS NOT NULL
@@ -152,7 +160,8 @@ fn of_public(on: &On<'_>, acl: &[String], version: u32) -> Vec<Grant> {
         return acl::between(on, &[owners, format!("=U/{owner}")], acl, version);
     }
     // Where this comes from, everybody has both or what is left of it; where it goes to may be either kind.
-    let mut grants = acl::between(on, &[owners.clone(), format!("=UC/{owner}")], &[owners.clone()], version);
+    let mut grants =
+        acl::between(on, &[owners.clone(), format!("=UC/{owner}")], std::slice::from_ref(&owners), version);
     grants.extend(acl::between(on, &[owners], acl, version));
     grants
 }

@@ -180,3 +180,43 @@ impl Membership {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_passed_on_only_when_its_grantor_may() {
+        let names = ["ann", "bob", "cat"];
+        let mut roles: Vec<Role> = names
+            .iter()
+            .map(|name| Role { name: (*name).to_owned(), create: Vec::new(), memberships: Vec::new() })
+            .collect();
+        let position = names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), i)).collect();
+        let grant = |of: &str, member: &str, grantor: Option<&str>, admin| Membership {
+            of: of.to_owned(),
+            member: member.to_owned(),
+            grantor: grantor.map(str::to_owned),
+            admin,
+            options: String::new(),
+        };
+        let memberships = vec![
+            grant("staff", "ann", Some("bob"), false),
+            grant("staff", "bob", Some("cat"), true),
+            grant("staff", "cat", None, true),
+            grant("guests", "bob", Some("root"), false),
+            grant("staff", "pg_monitor", None, false),
+        ];
+        place(memberships, &position, &mut roles);
+        let order: Vec<&str> = roles.iter().flat_map(|r| &r.memberships).map(String::as_str).collect();
+        assert_eq!(
+            order,
+            [
+                "GRANT staff TO cat",
+                "GRANT staff TO bob GRANTED BY cat",
+                "GRANT staff TO ann GRANTED BY bob",
+                "GRANT guests TO bob GRANTED BY root"
+            ]
+        );
+    }
+}

@@ -72,13 +72,15 @@ END IF; END",
 }
 
 async fn enums(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
+    // Each type's labels by their index: of a catalog that was never analyzed, the planner expects a handful of types,
+    // and would join them one by one with a list of all labels.
     let rows = reader
         .rows(&format!(
-            "SELECT {HEAD}, ARRAY[concat('CREATE TYPE ', q.name, ' AS ENUM (', e.labels, '\n)')] AS ddl
+            "SELECT {HEAD}, ARRAY[concat('CREATE TYPE ', q.name, ' AS ENUM (',
+                        (SELECT pg_catalog.string_agg(
+                                    '\n    ' || pg_catalog.quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
+                           FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid), '\n)')] AS ddl
                FROM {FROM}
-               LEFT JOIN (SELECT enumtypid, pg_catalog.string_agg(
-                                     '\n    ' || pg_catalog.quote_literal(enumlabel), ',' ORDER BY enumsortorder)
-                            FROM pg_catalog.pg_enum GROUP BY enumtypid) AS e (oid, labels) ON e.oid = t.oid
               WHERE t.typtype = 'e' AND {OURS}
               ORDER BY n.nspname, t.typname"
         ))
@@ -89,22 +91,20 @@ async fn enums(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 async fn composites(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
         .rows(&format!(
-            "SELECT {HEAD}, c.oid AS relation, ARRAY[concat('CREATE TYPE ', q.name, ' AS (', a.columns, '\n)')] AS ddl
+            "SELECT {HEAD}, c.oid AS relation, ARRAY[concat('CREATE TYPE ', q.name, ' AS (',
+                        (SELECT pg_catalog.string_agg(concat(
+                                    '\n    ', pg_catalog.quote_ident(a.attname), ' ',
+                                    pg_catalog.format_type(a.atttypid, a.atttypmod),
+                                    CASE WHEN a.attcollation <> u.typcollation THEN concat(' COLLATE ',
+                                         pg_catalog.quote_ident(m.nspname), '.', pg_catalog.quote_ident(l.collname))
+                                    END), ',' ORDER BY a.attnum)
+                           FROM pg_catalog.pg_attribute a
+                           JOIN pg_catalog.pg_type u ON u.oid = a.atttypid
+                           LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+                           LEFT JOIN pg_catalog.pg_namespace m ON m.oid = l.collnamespace
+                          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '\n)')] AS ddl
                FROM {FROM}
                JOIN pg_catalog.pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
-               LEFT JOIN (SELECT a.attrelid, pg_catalog.string_agg(concat(
-                                     '\n    ', pg_catalog.quote_ident(a.attname), ' ',
-                                     pg_catalog.format_type(a.atttypid, a.atttypmod),
-                                     CASE WHEN a.attcollation <> u.typcollation THEN concat(' COLLATE ',
-                                          pg_catalog.quote_ident(m.nspname), '.', pg_catalog.quote_ident(l.collname))
-                                     END), ',' ORDER BY a.attnum)
-                            FROM pg_catalog.pg_class c
-                            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
-                            JOIN pg_catalog.pg_type u ON u.oid = a.atttypid
-                            LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
-                            LEFT JOIN pg_catalog.pg_namespace m ON m.oid = l.collnamespace
-                           WHERE c.relkind = 'c' AND a.attnum > 0 AND NOT a.attisdropped
-                           GROUP BY a.attrelid) AS a (oid, columns) ON a.oid = c.oid
               WHERE t.typtype = 'c' AND {OURS}
               ORDER BY n.nspname, t.typname"
         ))

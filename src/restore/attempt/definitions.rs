@@ -1,0 +1,117 @@
+//! What a try does about objects: plans it, and carries it out around the rows.
+
+use std::collections::HashSet;
+
+use super::Attempt;
+use crate::failure::Failure;
+use crate::postgres::catalog::Catalog;
+use crate::postgres::ddl;
+use crate::restore::log::{RestoreLog, TableOutcome};
+use crate::restore::objects::plan::ObjectPlan;
+use crate::restore::objects::{self, change};
+use crate::restore::plan::{RestorePlan, TablePlan};
+use crate::restore::verify;
+use crate::schema::Schema;
+
+impl Attempt<'_> {
+    /// How the archive's objects meet the target's; with the target's, where they had to be read.
+    pub(super) async fn plan_objects(&self) -> Result<(ObjectPlan, Option<Schema>), Failure> {
+        let header = self.archive.header();
+        let archived = objects::chosen(
+            header,
+            &self.options.filter,
+            &self.options.objects,
+            self.session.server_version_num,
+        );
+        if archived.is_empty() && !self.options.undoes_objects(header) {
+            return Ok((ObjectPlan::default(), None));
+        }
+        let client = &self.session.client;
+        let live = ddl::read(client, self.session.server_version_num).await?;
+        let plan = |not: &HashSet<String>| {
+            objects::plan(header, &archived, &live.objects, self.options, not)
+                .map(|p| p.in_order_of(&archived))
+        };
+        let mut plan_now = plan(&HashSet::new())?;
+        if !self.options.dry_run && !plan_now.in_place.is_empty() {
+            let not = change::not_in_place(client, &plan_now).await?;
+            if !not.is_empty() {
+                plan_now = plan(&not)?;
+            }
+        }
+        Ok((plan_now, Some(live)))
+    }
+
+    pub(super) fn plan_rows(&self, catalog: &Catalog, objects: &ObjectPlan) -> Result<RestorePlan, Failure> {
+        let plan = RestorePlan::new(self.archive.header(), catalog, &self.options.filter, objects)?;
+        if self.options.objects.data {
+            return Ok(plan);
+        }
+        // Definitions alone: no row is touched but those of tables that are removed.
+        Ok(RestorePlan { going: plan.going, ..RestorePlan::default() })
+    }
+
+    /// Makes what stands before the rows. Returns the catalog and the plan with the tables that there are now.
+    pub(super) async fn make_before(
+        &self,
+        catalog: Catalog,
+        plan: RestorePlan,
+        objects: &ObjectPlan,
+        log: &mut RestoreLog,
+    ) -> Result<(Catalog, RestorePlan), Failure> {
+        log.objects_replaced = objects.replaced();
+        log.objects_created = objects.new_ones();
+        log.objects_removed = objects.removed_for_good();
+        if objects.is_none() || self.options.dry_run {
+            return Ok((catalog, plan));
+        }
+        let client = &self.session.client;
+        change::before_rows(client, objects, &self.options.objects.style).await?;
+        if !self.options.objects.data {
+            return Ok((catalog, plan));
+        }
+        let catalog = Catalog::read(client).await?;
+        let mut plan =
+            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &ObjectPlan::default())?;
+        if !plan.misfits.is_empty() && !self.options.keep_going {
+            return Err(plan.misfit_failure());
+        }
+        for (table, error) in std::mem::take(&mut plan.misfits) {
+            if log.tables_failed.iter().all(|f| f.table != table) {
+                self.fail_table(log, &table, &error);
+            }
+        }
+        // What an extension brings may hold rows from the start.
+        let is_new = |t: &&TablePlan| !log.before_counts.contains_key(&t.shown);
+        let new: Vec<TablePlan> = plan.tables.iter().filter(is_new).cloned().collect();
+        log.before_counts.extend(verify::counts(client, &new).await?);
+        Ok((catalog, plan))
+    }
+
+    /// What a dry run would insert into tables that it would make.
+    fn count_coming(&self, objects: &ObjectPlan, log: &mut RestoreLog) {
+        let coming = objects.coming();
+        let header = self.archive.header();
+        for (table, rows) in header.tables.iter().zip(&self.archive.totals().table_rows) {
+            let is_coming = coming.contains(&(table.schema.clone(), table.name.clone()));
+            if is_coming && self.options.filter.wants(&table.schema, &table.name) {
+                let outcome = TableOutcome { inserted: *rows, ..TableOutcome::default() };
+                log.tables_restored.insert(table.shown(), outcome);
+            }
+        }
+    }
+
+    /// Makes what stands behind the rows.
+    pub(super) async fn make_after(&self, objects: &ObjectPlan, log: &mut RestoreLog) -> Result<(), Failure> {
+        if !self.options.dry_run && !objects.is_none() {
+            change::after_rows(&self.session.client, objects, &self.options.objects.style).await?;
+        }
+        if self.options.dry_run && self.options.objects.data {
+            self.count_coming(objects, log);
+        }
+        // A dry run holds no locks, so that nothing can be proven of what it did.
+        log.verified = !self.options.dry_run;
+        log.sum();
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! A database of the restore's own making (`--create`), with the properties of the archived one.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Client;
+
+use crate::connection::{self, Connector};
+use crate::failure::{Failure, FailureKind};
+use crate::postgres::connect::Session;
+use crate::postgres::error as pg;
+use crate::progress::Events;
+use crate::schema::Database;
+use crate::schema::script::{Style, grants, ident};
+use tokio_util::sync::CancellationToken;
+
+/// Databases from which others can be made; one of them is on every server.
+const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
+
+/// How to reach the server that the database is to be made on, by a database that is there.
+pub fn maintenance(connector: &Connector, name: &str) -> Connector {
+    let mut other = connector.clone();
+    other.info.dbname = name.to_owned();
+    other
+}
+
+/// Connects to the server while the database is not there yet.
+pub async fn connect(
+    connector: &Connector,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Session, Failure> {
+    match connection::lead(&maintenance(connector, MAINTENANCE[0]), events, cancel).await {
+        Err(failure) if failure.kind == FailureKind::Access => {
+            connection::lead(&maintenance(connector, MAINTENANCE[1]), events, cancel)
+                .await
+                .map_err(|_| failure)
+        }
+        session => session,
+    }
+}
+
+/// Refuses where there is such a database already.
+pub async fn check_absent(client: &Client, name: &str) -> Result<(), Failure> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = {})",
+        crate::postgres::quote::literal(name)
+    );
+    if client.query_typed(&sql, &[]).await?[0].get(0) {
+        return Err(Failure::usage(format!("--create: database {name} exists already"))
+            .state("the target is untouched")
+            .next("restore into it without --create, name another database with -d, or remove this one (dropdb) first"));
+    }
+    Ok(())
+}
+
+/// The roles that the database's own properties name.
+pub fn roles<'a>(database: &'a Database, style: &Style) -> BTreeSet<&'a str> {
+    let mut roles = BTreeSet::new();
+    if !style.no_owner {
+        roles.insert(database.owner.as_str());
+        roles.extend(database.role_settings.iter().map(|(role, _)| role.as_str()));
+    }
+    if !style.no_privileges {
+        let grants = database.privileges.iter();
+        roles.extend(grants.flat_map(|g| g.roles.iter().chain(&g.grantor)).map(String::as_str));
+    }
+    roles.remove("");
+    roles
+}
+
+/// Makes the database, with nothing in it.
+pub async fn make(
+    client: &Client,
+    version: u32,
+    name: &str,
+    like: Option<&Database>,
+    style: &Style,
+) -> Result<(), Failure> {
+    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", ident(name));
+    if let Some(database) = like {
+        sql.push_str(&format!(" {}", database.options));
+        if version >= 150_000 && !database.options.contains("LOCALE_PROVIDER") {
+            // Before 15 there was no other; a template may have another.
+            sql.push_str(" LOCALE_PROVIDER = libc");
+        }
+        if let Some(tablespace) = database.tablespace.as_ref().filter(|_| !style.no_tablespaces) {
+            sql.push_str(&format!(" TABLESPACE = {}", ident(tablespace)));
+        }
+    }
+    client.batch_execute(&sql).await.map_err(|error| {
+        let failure = Failure::from_server(&error).while_doing(format!("making database {name}"));
+        match pg::sqlstate(&error) {
+            Some("42501") => failure.next("connect as a role with CREATEDB, or have the database made (createdb) and restore without --create"),
+            _ => failure.next("make the database by hand with a locale that this server has (createdb --template template0 --locale …), then restore without --create"),
+        }
+    })
+}
+
+/// Gives the database what the archived one had beside its contents. Last of all: a setting of the database should not
+/// meet the restore.
+pub async fn finish(client: &Client, name: &str, like: &Database, style: &Style) -> Result<(), Failure> {
+    let database = ident(name);
+    let mut all: Vec<String> = Vec::new();
+    if !style.no_owner && !like.owner.is_empty() {
+        all.push(format!("ALTER DATABASE {database} OWNER TO {}", ident(&like.owner)));
+    }
+    all.extend(like.alter.iter().map(|what| format!("ALTER DATABASE {database} {what}")));
+    if !style.no_owner {
+        let settings = like.role_settings.iter();
+        all.extend(
+            settings.map(|(role, what)| format!("ALTER ROLE {} IN DATABASE {database} {what}", ident(role))),
+        );
+    }
+    let text = crate::postgres::quote::literal;
+    all.extend(
+        like.comment.iter().map(|comment| format!("COMMENT ON DATABASE {database} IS {}", text(comment))),
+    );
+    all.extend(like.labels.iter().map(|(provider, label)| {
+        format!("SECURITY LABEL FOR {} ON DATABASE {database} IS {}", ident(provider), text(label))
+    }));
+    if !style.no_privileges {
+        all.extend(grants(&like.privileges, style).into_iter().map(|sql| sql.replacen("{}", &database, 1)));
+    }
+    for sql in all {
+        client.batch_execute(&sql).await.map_err(|e| {
+            Failure::from_server(&e).while_doing(format!("setting the properties of database {name}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes the database that a failed restore has made.
+pub async fn unmake(connector: &Connector, events: &Events, name: &str) -> Result<(), Failure> {
+    let never = CancellationToken::new();
+    let session = connect(connector, events, &never).await?;
+    let force = if session.server_version_num >= 130_000 { " WITH (FORCE)" } else { "" };
+    let sql = format!("DROP DATABASE IF EXISTS {}{force}", ident(name));
+    Ok(session.client.batch_execute(&sql).await?)
+}

@@ -1,0 +1,35 @@
+//! Roles of the archive that the target's cluster lacks. They belong to no database, so that a restore that is undone
+//! removes those that it made, and a rollback leaves them.
+
+use std::collections::HashSet;
+
+use tokio_postgres::Client;
+
+use crate::failure::Failure;
+use crate::schema::Role;
+use crate::schema::script::ident;
+
+/// Makes those of `roles` that are not there. Returns their names.
+pub async fn make_missing(client: &Client, roles: &[Role]) -> Result<Vec<String>, Failure> {
+    let sql = "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r";
+    let there: HashSet<String> = client.query_typed(sql, &[]).await?.iter().map(|row| row.get(0)).collect();
+    let missing: Vec<&Role> = roles.iter().filter(|role| !there.contains(&role.name)).collect();
+    let steps = missing.iter().flat_map(|role| role.create.iter().map(|sql| (&role.name, sql)));
+    let steps =
+        steps.chain(missing.iter().flat_map(|role| role.memberships.iter().map(|sql| (&role.name, sql))));
+    for (name, sql) in steps {
+        client
+            .batch_execute(sql)
+            .await
+            .map_err(|e| Failure::from_server(&e).while_doing(format!("making role {name}")))?;
+    }
+    Ok(missing.iter().map(|role| role.name.clone()).collect())
+}
+
+/// Removes roles that a failed restore has made.
+pub async fn remove(client: &Client, made: &[String]) -> Result<(), Failure> {
+    for name in made.iter().rev() {
+        client.batch_execute(&format!("DROP ROLE IF EXISTS {}", ident(name))).await?;
+    }
+    Ok(())
+}
