@@ -156,6 +156,47 @@ class Bench:
         seconds = median(restores[1:])
         self.report("small: restore --safe", f"{seconds:.3f} s", "under 1.5 s", seconds < 1.5)
 
+    def many(self):
+        heading("10,000 tables with 2 indexes each, pgkeep and pg_dump -s or psql -f in turns")
+        arguments = self.arguments
+        script = os.path.join(self.work, "many.sql")
+        our_dumps, their_dumps, our_restores, their_restores = [], [], [], []
+        for turn in range(arguments.runs + 1):
+            self.clean()
+            dumps = [
+                self.pgkeep(arguments.many, "backup", "--schema-only"),
+                Measured([arguments.pg_dump, "-s", "-f", script, arguments.many]),
+            ]
+            self.copy_anew()
+            restores = [self.pgkeep(arguments.copy, "restore", "--file", self.only("backups"))]
+            self.copy_anew()
+            restores.append(Measured([arguments.psql, "-X", "-q", "-f", script, arguments.copy]))
+            if turn > 0:
+                our_dumps.append(dumps[0])
+                their_dumps.append(dumps[1])
+                our_restores.append(restores[0])
+                their_restores.append(restores[1])
+                seconds = [run.seconds for run in dumps + restores]
+                print("  run {}: {:.2f} s, {:.2f} s; restored {:.2f} s, {:.2f} s".format(turn, *seconds), flush=True)
+        ours, theirs = median(our_dumps), median(their_dumps)
+        self.report("many: backup --schema-only", f"{ours:.2f} s")
+        self.report("many: pg_dump -s", f"{theirs:.2f} s")
+        self.report("speed against pg_dump -s", f"{theirs / ours:.2f} ×", "at least 2 ×", theirs / ours >= 2)
+        ours, theirs = median(our_restores), median(their_restores)
+        self.report("many: restore", f"{ours:.2f} s")
+        self.report("many: psql -f", f"{theirs:.2f} s")
+        self.report("speed against psql -f", f"{theirs / ours:.2f} ×", "at least 1 ×", theirs >= ours)
+        self.drop_copy()
+
+    def drop_copy(self):
+        server, _, name = self.arguments.copy.rpartition("/")
+        self.query(server + "/postgres", f'DROP DATABASE IF EXISTS "{name}"')
+
+    def copy_anew(self):
+        self.drop_copy()
+        server, _, name = self.arguments.copy.rpartition("/")
+        self.query(server + "/postgres", f'CREATE DATABASE "{name}" TEMPLATE template0')
+
     def writes(self, url):
         # A session's counts reach the statistics when it ends, and up to a second later before Postgres 15.
         time.sleep(1.5)
@@ -228,11 +269,11 @@ def memory():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("pgkeep", "pg-dump", "psql", "scale", "large", "small", "work"):
+    for name in ("pgkeep", "pg-dump", "psql", "scale", "large", "small", "many", "copy", "work"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="of pg_dump; pgkeep runs with its defaults")
-    parser.add_argument("--only", default="backup,validate,restore,small")
+    parser.add_argument("--only", default="backup,validate,restore,small,many")
     parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
 

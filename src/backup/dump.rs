@@ -233,7 +233,10 @@ async fn work_as_worker(
         match client.batch_execute(&sql).await {
             Ok(()) => copy_unit(client, shared, &unit, &mut encoder, sender).await?,
             Err(error) if pg::is_lock_timeout(&error) => lock(&shared.for_leader).push(unit),
-            Err(error) => return Err(Failure::from_server(&error).while_doing(format!("locking {name}"))),
+            Err(error) => {
+                let table = &shared.names[unit.table as usize];
+                return Err(Failure::from_server(&error).while_doing(format!("locking table {table}")));
+            }
         }
     }
 }

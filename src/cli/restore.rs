@@ -165,13 +165,27 @@ pub async fn restore(context: &Context, options: RestoreOptions, yes: bool) -> R
 }
 
 async fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<(), Failure> {
-    context.events.warn(format!(
-        "no --safe: this restore into {} cannot be undone. Rows of {} may be overwritten{}: {}",
-        prepared.target,
-        count(prepared.tables_with_rows.len() as u64, "table"),
-        if prepared.mode() == Mode::Exact { " or deleted" } else { "" },
-        abridged(&prepared.tables_with_rows),
-    ));
+    let mut lost = Vec::new();
+    if !prepared.tables_with_rows.is_empty() {
+        lost.push(format!(
+            "Rows of {} may be overwritten{}: {}",
+            count(prepared.tables_with_rows.len() as u64, "table"),
+            if prepared.mode() == Mode::Exact { " or deleted" } else { "" },
+            abridged(&prepared.tables_with_rows),
+        ));
+    }
+    if !prepared.objects_replaced.is_empty() {
+        let objects = &prepared.objects_replaced;
+        lost.push(format!(
+            "{} will be replaced or removed: {}",
+            count(objects.len() as u64, "object"),
+            abridged(objects)
+        ));
+    }
+    let target = &prepared.target;
+    context
+        .events
+        .warn(format!("no --safe: this restore into {target} cannot be undone. {}", lost.join(". ")));
     if yes {
         return Ok(());
     }

@@ -76,7 +76,7 @@ fn overview(path: &Path, archive: &Archive) -> serde_json::Value {
         "created_at": header.created_at, "source": header.source, "selection": header.selection,
         "guards": header.guards, "rows": archive.totals().rows, "bytes": archive.file_bytes(),
         "json_bytes": archive.totals().bytes, "chunks": archive.chunks().len(), "tables": tables,
-        "sequences": header.sequences,
+        "sequences": header.sequences, "objects": header.schema.as_ref().map(|s| s.objects.len()),
     })
 }
 
@@ -104,12 +104,16 @@ fn describe(shown: &str, archive: &Archive) -> String {
         );
     }
     text += &format!(
-        "  {} rows in {}, {} ({} of JSON), {}\n\n",
+        "  {} rows in {}, {} ({} of JSON), {}{}\n\n",
         HumanCount(archive.totals().rows),
         count(archive.totals().tables, "table"),
         HumanBytes(archive.file_bytes()),
         HumanBytes(archive.totals().bytes),
-        count(header.sequences.len() as u64, "sequence")
+        count(header.sequences.len() as u64, "sequence"),
+        match &header.schema {
+            Some(schema) => format!(", definitions of {}", count(schema.objects.len() as u64, "object")),
+            None => String::new(),
+        }
     );
     let rows = header.tables.iter().zip(&archive.totals().table_rows).map(|(part, rows)| {
         let key = if part.key.is_empty() { "(whole row)".to_owned() } else { part.key.join(", ") };

@@ -36,6 +36,8 @@ pub struct Prepared {
     pub tables: Vec<String>,
     /// Those that hold rows.
     pub tables_with_rows: Vec<String>,
+    /// Objects that are replaced or removed.
+    pub objects_replaced: Vec<String>,
     /// For a target that is as good as new: the objects to make, and the identities of those that are there.
     pub(super) rebuild: Option<(Vec<Object>, HashSet<String>)>,
 }
@@ -43,7 +45,8 @@ pub struct Prepared {
 impl Prepared {
     /// Whether this restore destroys what it cannot bring back, so that a person has to agree.
     pub fn needs_confirmation(&self) -> bool {
-        !self.options.safe && !self.options.dry_run && !self.tables_with_rows.is_empty()
+        let destroys = !self.tables_with_rows.is_empty() || !self.objects_replaced.is_empty();
+        !self.options.safe && !self.options.dry_run && destroys
     }
 
     /// How rows meet.
@@ -66,6 +69,7 @@ pub async fn prepare(
             .state("the target is untouched")
             .next("see the safety backups with pgkeep list-safety; to restore a backup use: pgkeep restore --safe --file FILE"));
     }
+    check_has_objects(&archive, &options)?;
     if options.objects.create {
         return prepare_to_create(connector, folders, archive, options, events, cancel).await;
     }
@@ -75,7 +79,7 @@ pub async fn prepare(
         () = cancel.cancelled() => Err(Failure::interrupted()),
         looked = look(&session, connector, &archive, &options, events) => looked,
     };
-    let Looked { tables, tables_with_rows, rebuild } = match looked {
+    let Looked { objects_replaced, tables, tables_with_rows, rebuild } = match looked {
         Ok(looked) => looked,
         Err(failure) => {
             stop(&session).await;
@@ -86,6 +90,7 @@ pub async fn prepare(
         target: connector.info.redacted(),
         tables,
         tables_with_rows,
+        objects_replaced,
         rebuild,
         options,
         connector: connector.clone(),
@@ -93,6 +98,17 @@ pub async fn prepare(
         archive: Arc::new(archive),
         session,
     })
+}
+
+/// Refuses to do nothing: an archive of rows alone has no definitions to restore.
+fn check_has_objects(archive: &Archive, options: &RestoreOptions) -> Result<(), Failure> {
+    let wanted = options.objects.create || options.objects.clean || !options.objects.data;
+    if archive.header().schema.is_some() || !wanted {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{} holds rows alone, no definitions", options.archive.display()))
+        .state("the target is untouched")
+        .next("restore its rows into tables that are there: pgkeep restore --safe --file FILE; backups without --data-only hold definitions, too"))
 }
 
 /// The same for a database that is not there yet.
@@ -122,6 +138,7 @@ async fn prepare_to_create(
         target: connector.info.redacted(),
         tables: Vec::new(),
         tables_with_rows: Vec::new(),
+        objects_replaced: Vec::new(),
         rebuild: Some((archived.map_err(|f| f.state("the target is untouched"))?, HashSet::new())),
         options,
         connector: connector.clone(),
@@ -132,7 +149,9 @@ async fn prepare_to_create(
 }
 
 /// What a look at the target showed.
+#[derive(Default)]
 struct Looked {
+    objects_replaced: Vec<String>,
     tables: Vec<String>,
     tables_with_rows: Vec<String>,
     rebuild: Option<(Vec<Object>, HashSet<String>)>,
@@ -170,7 +189,7 @@ async fn look(
             client.batch_execute("ROLLBACK").await?;
             let there = live.objects.into_iter().map(|o| o.identity);
             let rebuild = Some((archived, there.collect()));
-            return Ok(Looked { tables: Vec::new(), tables_with_rows: Vec::new(), rebuild });
+            return Ok(Looked { rebuild, ..Looked::default() });
         }
         object_plan = objects::plan(archive.header(), &archived, &live.objects, options, &HashSet::new())?;
         requirements::check(client, &object_plan.make, schema, &options.objects).await?;
@@ -209,7 +228,9 @@ async fn look(
     tables_with_rows.extend(large.map(|t| t.shown.clone()));
     tables_with_rows.sort();
     let tables = plan.tables.iter().chain(&plan.large_objects).map(|t| t.shown.clone()).collect();
-    Ok(Looked { tables, tables_with_rows, rebuild: None })
+    let mut objects_replaced = object_plan.replaced();
+    objects_replaced.extend(object_plan.removed_for_good());
+    Ok(Looked { objects_replaced, tables, tables_with_rows, rebuild: None })
 }
 
 /// Opens the archive and proves every byte of it.

@@ -36,7 +36,8 @@ impl Comment {
 }
 
 /// In place of `{}`: table, its alias `d` and its columns for provider and text. What initdb made has comments too, of
-/// which only that on the schema `public` may have been changed by others.
+/// which only that on the schema `public` may have been changed by others; as initdb wrote it, it needs no statement, which
+/// only the schema's owner could run.
 fn query(table: &str, provider: &str, text: &str) -> String {
     format!(
         "SELECT d.classoid, d.objoid, pg_catalog.quote_ident(a.attname),
@@ -50,6 +51,8 @@ fn query(table: &str, provider: &str, text: &str) -> String {
           WHERE (d.objoid >= 16384 OR d.classoid = 2613
                  OR d.classoid = 2615 AND d.objoid IN
                     (SELECT p.oid FROM pg_catalog.pg_namespace p WHERE p.nspname = 'public'))
+            AND NOT (d.classoid = 2615 AND {text} = 'standard public schema' AND EXISTS
+                     (SELECT FROM pg_catalog.pg_namespace p WHERE p.oid = d.objoid AND p.nspname = 'public'))
             AND (d.objsubid = 0 OR a.attname IS NOT NULL)
           ORDER BY d.classoid, d.objoid, d.objsubid, 5"
     )

@@ -4,7 +4,7 @@ use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, class};
-use super::rows::{OURS, draft, drafts};
+use super::rows::{OURS, SIGNATURE, draft, drafts};
 use crate::schema::Kind;
 
 /// Reads functions of all sorts.
@@ -28,12 +28,13 @@ async fn functions(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
                                  AND b.refclassid = a.classid AND b.refobjid = a.objid
                                WHERE a.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
                                  AND a.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass) AS of_type,
-                    CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END
-                    || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
-                    || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')' AS identity,
+                    q.identity,
                     ARRAY[pg_catalog.rtrim(pg_catalog.pg_get_functiondef(p.oid), '\n')] AS ddl
                FROM pg_catalog.pg_proc p
                JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+              CROSS JOIN LATERAL (SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END
+                                         || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+                                         || '(' || {SIGNATURE} || ')') AS q (identity)
               WHERE p.prokind <> 'a' AND {OURS}
                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                                  WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass

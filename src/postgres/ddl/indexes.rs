@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::try_join3;
+use futures_util::future::try_join;
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Address, Draft, Part, Reader, at, class, of_table, post_data};
@@ -91,14 +91,6 @@ const STATISTICS: &str = "SELECT a.attrelid, a.attnum, a.attstattarget::int4
     WHERE c.relkind IN ('i', 'I') AND a.attnum > 0 AND a.attstattarget >= 0
     ORDER BY a.attrelid, a.attnum";
 
-/// Indexes that are to go with an extension.
-const EXTENSIONS: &str = "SELECT d.objid, pg_catalog.quote_ident(e.extname)
-    FROM pg_catalog.pg_depend d
-    JOIN pg_catalog.pg_class c ON c.oid = d.objid
-    JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-    WHERE d.classid = 1259 AND d.refclassid = 3079 AND d.deptype = 'x' AND c.relkind IN ('i', 'I')
-    ORDER BY d.objid, e.extname";
-
 /// An index as the catalogs have it.
 struct Index {
     oid: u32,
@@ -122,16 +114,11 @@ struct Index {
 /// Reads them.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let indexes = indexes_query(reader);
-    let (indexes, statistics, extensions) =
-        try_join3(reader.rows(&indexes), reader.rows(STATISTICS), reader.rows(EXTENSIONS)).await?;
+    let (indexes, statistics) = try_join(reader.rows(&indexes), reader.rows(STATISTICS)).await?;
     let mut further: HashMap<u32, Vec<String>> = HashMap::new();
     for row in statistics {
         let (column, target): (i16, i32) = (row.get(1), row.get(2));
         further.entry(row.get(0)).or_default().push(format!("ALTER COLUMN {column} SET STATISTICS {target}"));
-    }
-    for row in extensions {
-        let extension: String = row.get(1);
-        further.entry(row.get(0)).or_default().push(format!("DEPENDS ON EXTENSION {extension}"));
     }
     let mut drafts = Vec::with_capacity(indexes.len());
     for row in indexes {

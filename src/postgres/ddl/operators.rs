@@ -4,7 +4,7 @@ use tokio::try_join;
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Draft, Reader, class};
-use super::rows::{OURS, draft, drafts, parts};
+use super::rows::{OURS, draft, parts};
 use crate::schema::Kind;
 
 /// Reads operators and what tells indexes about them.
@@ -14,7 +14,8 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 }
 
 async fn operators(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    // An operator without a function is only named by another one's COMMUTATOR or NEGATOR, which makes it.
+    // An operator without a function is only named by another one's COMMUTATOR or NEGATOR, which makes it, and whose
+    // DROP leaves it behind.
     let rows = reader
         .rows(&format!(
             "SELECT o.oid, n.nspname::text AS schema, o.oprname::text AS name,
@@ -33,7 +34,14 @@ async fn operators(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
                         CASE WHEN o.oprcanmerge THEN ',\n    MERGES' END,
                         CASE WHEN o.oprcanhash THEN ',\n    HASHES' END,
                         ',\n    RESTRICT = ' || nullif(o.oprrest::text, '-'),
-                        ',\n    JOIN = ' || nullif(o.oprjoin::text, '-'), '\n)')] AS ddl
+                        ',\n    JOIN = ' || nullif(o.oprjoin::text, '-'), '\n)')] AS ddl,
+                    ARRAY(SELECT concat('DROP OPERATOR ', pg_catalog.quote_ident(sn.nspname), '.', s.oprname, '(',
+                                        CASE s.oprleft WHEN 0 THEN 'NONE' ELSE pg_catalog.format_type(s.oprleft, NULL) END, ', ',
+                                        pg_catalog.format_type(s.oprright, NULL), ')')
+                            FROM pg_catalog.pg_operator s
+                            JOIN pg_catalog.pg_namespace sn ON sn.oid = s.oprnamespace
+                           WHERE s.oid IN (o.oprcom, o.oprnegate) AND s.oprcode = 0::pg_catalog.oid
+                             AND o.oid IN (s.oprcom, s.oprnegate)) AS shells
                FROM pg_catalog.pg_operator o
                JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
               CROSS JOIN LATERAL (SELECT pg_catalog.quote_ident(n.nspname) || '.' || o.oprname) AS q (name)
@@ -45,7 +53,13 @@ async fn operators(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
               ORDER BY n.nspname, o.oprname, identity"
         ))
         .await?;
-    drafts(&rows, Kind::Operator, class::OPERATOR)
+    let mut drafts = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let Some(mut draft) = draft(row, Kind::Operator, class::OPERATOR)? else { continue };
+        draft.object.drop.extend(row.try_get::<_, Vec<String>>("shells")?);
+        drafts.push(draft);
+    }
+    Ok(drafts)
 }
 
 /// Two common table expressions, `operators` and `functions`: the members of families (`pg_opfamily`) or classes

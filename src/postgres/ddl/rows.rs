@@ -11,6 +11,13 @@ pub const OURS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema
 /// The first `oid` that the server gives to what users make (`FirstNormalObjectId`).
 pub const FIRST_OID: u32 = 16384;
 
+/// The arguments by which SQL knows the function or procedure `p`: their types, so that a name that changed does not make
+/// another function of it, and servers of all versions agree. Only where a procedure has OUT arguments (since 14) types
+/// alone may be taken for those of another one.
+pub const SIGNATURE: &str = "CASE WHEN p.prokind = 'p' AND 'o' = ANY (p.proargmodes)
+                         THEN pg_catalog.pg_get_function_identity_arguments(p.oid)
+                         ELSE pg_catalog.oidvectortypes(p.proargtypes) END";
+
 /// The draft of a row with the columns `oid`, `schema`, `name`, `owner`, `identity` and `ddl`. None where a part of the
 /// definition is NULL: the object has gone since the snapshot was taken, and the server's functions look past it.
 pub fn draft(row: &Row, kind: Kind, class: u32) -> Result<Option<Draft>, Error> {

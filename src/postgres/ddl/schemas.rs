@@ -6,7 +6,7 @@ use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::draft::{Address, Body, Draft, Reader, at, class};
-use super::rows::{FIRST_OID, OURS, draft, drafts};
+use super::rows::{FIRST_OID, OURS, SIGNATURE, draft, drafts};
 use crate::schema::Kind;
 
 /// Reads schemas and extensions.
@@ -66,13 +66,13 @@ async fn extensions(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 /// that are to be dropped with an extension, although they are not its members.
 pub async fn dependents(reader: Reader<'_>) -> Result<HashMap<Address, Vec<String>>, Error> {
     let rows = reader
-        .rows(
+        .rows(&format!(
             "SELECT d.classid, d.objid, concat(
                         CASE WHEN p.oid IS NOT NULL THEN concat(
-                             CASE p.prokind WHEN 'p' THEN 'ALTER PROCEDURE ' WHEN 'a' THEN 'ALTER AGGREGATE '
+                             CASE p.prokind WHEN 'p' THEN 'ALTER PROCEDURE ' WHEN 'a' THEN 'ALTER ROUTINE '
                                             ELSE 'ALTER FUNCTION ' END,
                              p.pronamespace::pg_catalog.regnamespace, '.', pg_catalog.quote_ident(p.proname),
-                             '(', pg_catalog.pg_get_function_identity_arguments(p.oid), ')')
+                             '(', {SIGNATURE}, ')')
                              WHEN t.oid IS NOT NULL THEN concat('ALTER TRIGGER ', pg_catalog.quote_ident(t.tgname),
                              ' ON ', t.tgrelid::pg_catalog.regclass)
                              ELSE concat(CASE c.relkind WHEN 'm' THEN 'ALTER MATERIALIZED VIEW ' ELSE 'ALTER INDEX ' END,
@@ -88,8 +88,8 @@ pub async fn dependents(reader: Reader<'_>) -> Result<HashMap<Address, Vec<Strin
                       ON c.oid = d.objid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
               WHERE d.deptype = 'x' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
                 AND coalesce(p.oid, t.oid, c.oid) IS NOT NULL
-              ORDER BY e.extname",
-        )
+              ORDER BY e.extname"
+        ))
         .await?;
     let mut statements: HashMap<Address, Vec<String>> = HashMap::new();
     for row in &rows {
