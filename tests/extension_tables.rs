@@ -153,7 +153,10 @@ fn an_extension_that_was_there_keeps_no_rows_of_a_restore_that_is_undone() {
     let before = target.value(ROWS);
     let restoring = Pgkeep::on(&target.url);
     restoring.ok(&["restore", "--safe", "--file", &archive]);
-    assert_eq!(target.value("SELECT concat((SELECT count(*) FROM t), (SELECT max(id) FROM shop_notes))"), "15");
+    assert_eq!(
+        target.value("SELECT concat((SELECT count(*) FROM t), (SELECT max(id) FROM shop_notes))"),
+        "15"
+    );
     restoring.ok(&["rollback", "latest"]);
     assert_eq!(target.value(ROWS), before);
     assert_eq!(target.value("SELECT to_regclass('t') IS NULL"), "t");

@@ -36,7 +36,9 @@ fn every_table_and_column_that_does_not_fit_is_named_at_once() {
     no_debris(&database);
     // Those that fit can be chosen, or told apart by pgkeep itself.
     pgkeep.ok(&["restore", "--safe", "--table", "orders", "--file", &archive]);
-    let run = pgkeep.run(&["restore", "--safe", "--data-only", "--keep-going", "--json", "--file", &archive]).expect_code(3);
+    let run = pgkeep
+        .run(&["restore", "--safe", "--data-only", "--keep-going", "--json", "--file", &archive])
+        .expect_code(3);
     let failed: Vec<String> = run.json()["tables_failed"]
         .as_array()
         .unwrap()
@@ -55,7 +57,8 @@ fn an_archive_of_another_database_altogether_changes_nothing() {
     let run = explained(pgkeep.run(&["restore", "--safe", "--data-only", "--file", &archive]), 1);
     run.says("customers").says("orders").says("untouched");
     // With --keep-going there is nothing to keep going with: that is a failure, not a part.
-    let run = explained(pgkeep.run(&["restore", "--safe", "--data-only", "--keep-going", "--file", &archive]), 1);
+    let run =
+        explained(pgkeep.run(&["restore", "--safe", "--data-only", "--keep-going", "--file", &archive]), 1);
     run.says("no table could be restored");
     assert!(other.digest().is_empty());
 }
