@@ -107,7 +107,7 @@ impl RestorePlan {
                 continue;
             }
             // Its rows come into a table that is not there yet.
-            if is_in(&coming, &table.schema, &table.name) {
+            if is_in(&coming, &table.schema, &table.name) || objects.makes_extension(&table.extension) {
                 continue;
             }
             match fit(catalog, table) {
@@ -136,7 +136,9 @@ impl RestorePlan {
         for sequence in &header.sequences {
             // A sequence that no table uses goes along when all tables do.
             let wanted = filter.is_all() || sequence.used_by.iter().any(|t| chosen.contains(t));
-            if !wanted || is_in(&coming, &sequence.schema, &sequence.name) {
+            let comes = is_in(&coming, &sequence.schema, &sequence.name)
+                || objects.makes_extension(&sequence.extension);
+            if !wanted || comes {
                 continue;
             }
             let found =

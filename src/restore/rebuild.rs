@@ -6,6 +6,7 @@
 
 mod after;
 mod dismantle;
+mod extensions;
 mod load;
 mod pool;
 
@@ -19,7 +20,7 @@ use super::create;
 use super::log::{LogFile, RestoreLog, Status, TableOutcome};
 use super::objects::apply::{self, What};
 use super::objects::plan::ObjectPlan;
-use super::plan::RestorePlan;
+use super::plan::{RestorePlan, TablePlan};
 use super::safety::Safety;
 use super::sequences::{self, Applied};
 use crate::archive::reader::Archive;
@@ -66,9 +67,11 @@ impl Rebuild<'_> {
             made = self.make(log) => made,
         };
         let Err(failure) = made else { return Ok(()) };
+        let altered = extensions::altered(self, log);
         log.undo();
         stop(self.session).await;
-        Err(dismantle::after_failure(self, failure, log).await)
+        let failure = dismantle::after_failure(self, failure, log).await;
+        Err(extensions::say_altered(failure, &altered, log))
     }
 
     /// Takes the safety backup of a database in which there is next to nothing: undoing the restore removes what it
@@ -77,12 +80,17 @@ impl Rebuild<'_> {
         let client = &self.session.client;
         client.batch_execute(&self.begin()).await?;
         let live = ddl::read(client, self.session.server_version_num).await?;
+        let catalog = Catalog::read(client).await?;
+        // No tables are there but those of extensions.
+        let (header, filter) = (self.archive.header(), &self.options.filter);
+        let plan = RestorePlan::new(header, &catalog, filter, &ObjectPlan::default())?;
+        let plan = RestorePlan { large_objects: None, misfits: Vec::new(), ..plan };
         let path = Safety {
             session: self.session,
             connector: self.connector,
             folders,
-            catalog: Catalog::read(client).await?,
-            plan: &RestorePlan::default(),
+            catalog,
+            plan: &plan,
             schema: Some(live),
             touched: self.objects.iter().map(|o| o.identity.clone()).collect(),
             objects: &[],
@@ -158,15 +166,19 @@ impl Rebuild<'_> {
             client.batch_execute(&self.begin()).await?;
             let catalog = Catalog::read(client).await?;
             client.batch_execute("ROLLBACK").await?;
-            let plan = RestorePlan::new(
+            let mut plan = RestorePlan::new(
                 self.archive.header(),
                 &catalog,
                 &self.options.filter,
                 &ObjectPlan::default(),
             )?;
+            extensions::name_missing(self, &mut plan, log);
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
             }
+            let (brought, own) = plan.tables.into_iter().partition(|t: &TablePlan| t.extension.is_some());
+            plan.tables = own;
+            extensions::merge(self, &catalog, brought, log).await?;
             for table in plan.tables.iter().chain(&plan.large_objects) {
                 log.before_counts.insert(table.shown.clone(), 0);
             }

@@ -10,8 +10,8 @@ use crate::postgres::ddl;
 use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::objects::{self, change};
-use crate::restore::plan::RestorePlan;
-use crate::restore::stage;
+use crate::restore::plan::{RestorePlan, TablePlan};
+use crate::restore::{stage, verify};
 use crate::schema::Schema;
 
 impl Attempt<'_> {
@@ -77,13 +77,18 @@ impl Attempt<'_> {
         if !plan.misfits.is_empty() && !self.options.keep_going {
             return Err(plan.misfit_failure());
         }
-        plan.misfits.clear();
         let coming = objects.coming();
         let is_fresh = |r: &&Relation| coming.contains(&(r.schema.clone(), r.name.clone()));
         plan.fresh = catalog.relations.iter().filter(is_fresh).map(|r| r.oid).collect();
-        for table in &plan.tables {
-            log.before_counts.entry(table.shown.clone()).or_insert(0);
+        for (table, error) in std::mem::take(&mut plan.misfits) {
+            if log.tables_failed.iter().all(|f| f.table != table) {
+                self.fail_table(log, &table, &error);
+            }
         }
+        // What an extension brings may hold rows from the start.
+        let is_new = |t: &&TablePlan| !log.before_counts.contains_key(&t.shown);
+        let new: Vec<TablePlan> = plan.tables.iter().filter(is_new).cloned().collect();
+        log.before_counts.extend(verify::counts(client, &new).await?);
         Ok((catalog, plan))
     }
 

@@ -55,9 +55,7 @@ impl ObjectPlan {
         let mut removed: BTreeSet<usize> = BTreeSet::new();
         if rollback {
             // What the restore made goes again.
-            let made = |o: &&Object| {
-                in_scope(o) && o.kind != Kind::LargeObject && !archived_at.contains_key(o.identity.as_str())
-            };
+            let made = |o: &&Object| in_scope(o) && !archived_at.contains_key(o.identity.as_str());
             removed.extend(live.iter().filter(made).filter_map(|o| at.get(o.identity.as_str())));
         }
         for object in &archived {
@@ -235,6 +233,12 @@ impl ObjectPlan {
     pub fn coming(&self) -> HashSet<(String, String)> {
         let relations = self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_relation());
         relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
+    }
+
+    /// Whether the extension, if any is given, is made, and with it what it brings.
+    pub fn makes_extension(&self, name: &Option<String>) -> bool {
+        name.as_ref()
+            .is_some_and(|name| self.make.iter().any(|o| o.kind == Kind::Extension && o.name == *name))
     }
 
     /// Tables that are removed, by schema and name.
