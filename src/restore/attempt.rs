@@ -62,6 +62,8 @@ pub(super) struct Staged {
     pub(super) table: TablePlan,
     pub(super) difference: Difference,
     rows: u64,
+    /// Rows of the live table.
+    before: u64,
     pub(super) seconds: f64,
 }
 
@@ -121,11 +123,11 @@ impl Attempt<'_> {
         }
         self.save(log)?;
 
-        let (catalog, plan) = self.make_before(catalog, plan, &objects, log).await?;
+        let (catalog, plan, counts) = self.make_before(catalog, plan, &objects, log).await?;
         if !self.options.objects.data {
             return self.make_after(&objects, log).await;
         }
-        let staged = self.stage_all(&plan, log).await?;
+        let staged = self.stage_all(&plan, &counts, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let merged = self.merge_all(&catalog, &plan, staged, large, replica_role, log).await;
         self.events.emit(Event::Finished { phase: Phase::Merge });
@@ -186,7 +188,12 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn stage_all(&self, plan: &RestorePlan, log: &mut RestoreLog) -> Result<Vec<Staged>, Failure> {
+    async fn stage_all(
+        &self,
+        plan: &RestorePlan,
+        counts: &BTreeMap<String, u64>,
+        log: &mut RestoreLog,
+    ) -> Result<Vec<Staged>, Failure> {
         let client = &self.session.client;
         let total =
             plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
@@ -206,7 +213,8 @@ impl Attempt<'_> {
                     let back = if difference.is_none() { "ROLLBACK TO SAVEPOINT pgkeep_stage; " } else { "" };
                     client.batch_execute(&format!("{back}RELEASE SAVEPOINT pgkeep_stage")).await?;
                     let seconds = started.elapsed().as_secs_f64();
-                    staged.push(Staged { table: table.clone(), difference, rows, seconds });
+                    let before = count(counts, &table.shown);
+                    staged.push(Staged { table: table.clone(), difference, rows, before, seconds });
                 }
                 Err(failure) if self.goes_on_after(&failure) => {
                     client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
@@ -308,10 +316,10 @@ impl Attempt<'_> {
         }
         for at in staged.iter() {
             let shown = &at.table.shown;
-            let (before, now) = (count(&log.before_counts, shown), count(&after, shown));
+            let now = count(&after, shown);
             // A dry run holds no locks, so others may have written since the rows were counted.
             if !self.options.dry_run {
-                verify::table(client, &at.table, self.options.mode, before, now, at.difference).await?;
+                verify::table(client, &at.table, self.options.mode, at.before, now, at.difference).await?;
             }
         }
         let violations = verify::constraints(client, catalog, &written, replica_role).await?;

@@ -168,6 +168,7 @@ impl RestoreLog {
         self.objects_created = 0;
         self.objects_replaced.clear();
         self.objects_removed.clear();
+        self.roles_created.clear();
         self.after_counts = self.before_counts.clone();
         self.verified = false;
         self.sum();

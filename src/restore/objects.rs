@@ -4,6 +4,7 @@ pub mod adapt;
 pub mod apply;
 pub mod change;
 pub mod plan;
+pub mod removal;
 
 use std::collections::HashSet;
 

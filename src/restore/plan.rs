@@ -84,8 +84,11 @@ impl RestorePlan {
         let is_in = |set: &HashSet<(String, String)>, schema: &str, name: &str| {
             !set.is_empty() && set.contains(&(schema.to_owned(), name.to_owned()))
         };
-        let names = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
-        let unmatched = filter.unmatched(names);
+        let tables = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
+        // Views and the like are chosen, too, where the archive has definitions.
+        let relations = header.schema.iter().flat_map(|s| &s.objects).filter(|o| o.kind.is_relation());
+        let relations = relations.map(|o| (o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
+        let unmatched = filter.unmatched(tables.chain(relations));
         if !unmatched.is_empty() {
             let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
             return Err(Failure::usage(format!("no table of the archive matches {}", list.join(", ")))

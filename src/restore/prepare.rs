@@ -1,6 +1,6 @@
 //! Before a restore: the archive is proven whole and the target looked at. Nothing is touched.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -38,8 +38,8 @@ pub struct Prepared {
     pub tables_with_rows: Vec<String>,
     /// Objects that are replaced or removed.
     pub objects_replaced: Vec<String>,
-    /// For a target that is as good as new: the objects to make, and the identities of those that are there.
-    pub(super) rebuild: Option<(Vec<Object>, HashSet<String>)>,
+    /// For a target that is as good as new: the objects to make, and those that are there, by identity.
+    pub(super) rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
 }
 
 impl Prepared {
@@ -139,7 +139,7 @@ async fn prepare_to_create(
         tables: Vec::new(),
         tables_with_rows: Vec::new(),
         objects_replaced: Vec::new(),
-        rebuild: Some((archived.map_err(|f| f.state("the target is untouched"))?, HashSet::new())),
+        rebuild: Some((archived.map_err(|f| f.state("the target is untouched"))?, HashMap::new())),
         options,
         connector: connector.clone(),
         folders: folders.clone(),
@@ -154,7 +154,7 @@ struct Looked {
     objects_replaced: Vec<String>,
     tables: Vec<String>,
     tables_with_rows: Vec<String>,
-    rebuild: Option<(Vec<Object>, HashSet<String>)>,
+    rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
 }
 
 /// Whether the archive fits the target and the role may restore it.
@@ -187,7 +187,7 @@ async fn look(
         if alone && objects::is_as_new(&live.objects, &archived) {
             requirements::check(client, &archived, schema, &options.objects).await?;
             client.batch_execute("ROLLBACK").await?;
-            let there = live.objects.into_iter().map(|o| o.identity);
+            let there = live.objects.into_iter().map(|o| (o.identity.clone(), o));
             let rebuild = Some((archived, there.collect()));
             return Ok(Looked { rebuild, ..Looked::default() });
         }

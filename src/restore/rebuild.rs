@@ -10,7 +10,7 @@ mod extensions;
 mod load;
 mod pool;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use super::RestoreOptions;
 use super::create;
 use super::log::{LogFile, RestoreLog, Status, TableOutcome};
 use super::objects::apply::{self, What};
+use super::objects::change;
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::safety::Safety;
@@ -48,8 +49,8 @@ pub struct Rebuild<'a> {
     pub options: &'a RestoreOptions,
     /// The objects to make, in order.
     pub objects: &'a [Object],
-    /// Identities of those that are there already and only get owner, comments and privileges.
-    pub there: &'a HashSet<String>,
+    /// Those that are there already, by identity: they only get owner, comments and privileges.
+    pub there: &'a HashMap<String, Object>,
     /// Listener.
     pub events: &'a Events,
     /// Stops the work.
@@ -120,7 +121,7 @@ impl Rebuild<'_> {
             session.client.batch_execute(&self.begin()).await?;
             let live = ddl::read(&session.client, session.server_version_num).await?;
             session.client.batch_execute("ROLLBACK").await?;
-            let there = live.objects.into_iter().map(|o| o.identity).collect();
+            let there = live.objects.into_iter().map(|o| (o.identity.clone(), o)).collect();
             Rebuild { session: &session, there: &there, ..*self }.make(log).await?;
             match like {
                 Some(like) => create::finish(&session.client, name, like, style).await,
@@ -201,10 +202,14 @@ impl Rebuild<'_> {
         client.batch_execute("RESET synchronous_commit").await?;
         // The transactions before it were not waited for; this one is, and with it all before it.
         client.batch_execute("BEGIN; SELECT pg_catalog.pg_current_xact_id(); COMMIT").await?;
-        log.objects_created = (self.objects.len() - self.there.len()) as u64;
+        log.objects_created = self.objects.iter().filter(|o| !self.is_there(o)).count() as u64;
         log.verified = true;
         log.sum();
         Ok(())
+    }
+
+    fn is_there(&self, object: &Object) -> bool {
+        self.there.contains_key(&object.identity)
     }
 
     /// Begins a transaction with the settings under which objects are made.
@@ -229,12 +234,12 @@ impl Rebuild<'_> {
         self.events.emit(Event::Started { phase, total_bytes: 0 });
         for batch in chosen.chunks(BATCH) {
             client.batch_execute(&self.begin()).await?;
-            let (there, new): (Vec<&Object>, Vec<&Object>) =
-                batch.iter().partition(|o| self.there.contains(&o.identity));
-            for object in there {
-                let object = Object { create: Vec::new(), ..object.clone() };
-                apply::run(client, &[&object], What::Definition, style).await?;
+            for object in batch {
+                if let Some(live) = self.there.get(&object.identity) {
+                    change::adjust(client, object, live, style).await?;
+                }
             }
+            let new: Vec<&Object> = batch.iter().copied().filter(|o| !self.is_there(o)).collect();
             apply::run(client, &new, What::Definition, style).await?;
             client.batch_execute("COMMIT").await?;
         }
@@ -244,7 +249,8 @@ impl Rebuild<'_> {
 
     async fn privileges(&self) -> Result<(), Failure> {
         let client = &self.session.client;
-        let chosen: Vec<&Object> = self.objects.iter().filter(|o| !o.privileges.is_empty()).collect();
+        let chosen: Vec<&Object> =
+            self.objects.iter().filter(|o| !o.privileges.is_empty() && !self.is_there(o)).collect();
         for batch in chosen.chunks(BATCH) {
             client.batch_execute(&self.begin()).await?;
             apply::run(client, batch, What::Privileges, &self.options.objects.style).await?;

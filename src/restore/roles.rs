@@ -4,8 +4,12 @@
 use std::collections::HashSet;
 
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 
+use super::{RestoreOptions, create};
+use crate::connection::Connector;
 use crate::failure::Failure;
+use crate::progress::Events;
 use crate::schema::Role;
 use crate::schema::script::ident;
 
@@ -26,8 +30,15 @@ pub async fn make_missing(client: &Client, roles: &[Role]) -> Result<Vec<String>
     Ok(missing.iter().map(|role| role.name.clone()).collect())
 }
 
-/// Removes roles that a failed restore has made.
-pub async fn remove(client: &Client, made: &[String]) -> Result<(), Failure> {
+/// Removes roles that a failed restore has made, over a new connection: the old one may be lost, or in a transaction that
+/// failed.
+pub async fn remove(connector: &Connector, options: &RestoreOptions, made: &[String]) -> Result<(), Failure> {
+    let events = Events::silent();
+    let session = match options.objects.create {
+        true => create::connect(connector, &events, &CancellationToken::new()).await?,
+        false => connector.connect(&events).await.map_err(|e| Failure::failed(e.to_string()))?,
+    };
+    let client = &session.client;
     for name in made.iter().rev() {
         client.batch_execute(&format!("DROP ROLE IF EXISTS {}", ident(name))).await?;
     }

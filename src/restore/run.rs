@@ -1,6 +1,6 @@
 //! A prepared restore, to the log's last line: try, commit or undo.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Prepared {
     async fn rebuild(
         &self,
         objects: &[Object],
-        there: &HashSet<String>,
+        there: &HashMap<String, Object>,
         log: &mut RestoreLog,
         file: Option<&LogFile>,
         events: &Events,
@@ -118,15 +118,13 @@ impl Prepared {
             rebuild.run(log).await
         };
         if let Err(failure) = result.await {
-            let kept = roles::remove(client, &made_roles).await;
-            return Err(match kept {
-                Ok(()) => failure,
-                Err(error) => {
-                    let left = made_roles.join(", ");
-                    events.warn(format!("roles that had been made are left ({left}): {error}"));
-                    failure
-                }
-            });
+            if !made_roles.is_empty()
+                && let Err(error) = roles::remove(&self.connector, &self.options, &made_roles).await
+            {
+                let left = made_roles.join(", ");
+                events.warn(format!("roles that had been made are left ({left}): {error}"));
+            }
+            return Err(failure);
         }
         log.roles_created = made_roles;
         log.status = if log.tables_failed.is_empty() { Status::Completed } else { Status::Partial };

@@ -49,7 +49,7 @@ fn one_kind_alone_comes_back() {
     world.database.execute(DEPLOYED);
     let before = world.state();
     for (kind, there, not) in [
-        ("view", "SELECT id,\n    note", "'many'  INDEX"),
+        ("view", "WHERE (notes.owner = CURRENT_USER)", "INDEX"),
         ("indexes", "CREATE INDEX notes_owner", "RETURNS bigint"),
         ("triggers", "TRIGGER stamped", "RETURNS bigint"),
         ("policies", "ENABLE ROW LEVEL SECURITY", "RETURNS bigint"),

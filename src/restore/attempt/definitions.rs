@@ -1,6 +1,6 @@
 //! What a try does about objects: plans it, and carries it out around the rows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use super::Attempt;
@@ -10,8 +10,8 @@ use crate::postgres::ddl;
 use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::objects::{self, change};
-use crate::restore::plan::{RestorePlan, TablePlan};
-use crate::restore::{stage, verify};
+use crate::restore::plan::RestorePlan;
+use crate::restore::{roles, stage, verify};
 use crate::schema::Schema;
 
 impl Attempt<'_> {
@@ -52,24 +52,31 @@ impl Attempt<'_> {
         Ok(RestorePlan { going: plan.going, ..RestorePlan::default() })
     }
 
-    /// Makes what stands before the rows. Returns the catalog and the plan with the tables that there are now.
+    /// Makes what stands before the rows. Returns the catalog and the plan with the tables that there are now, and how many
+    /// rows those hold.
     pub(super) async fn make_before(
         &self,
         catalog: Catalog,
         plan: RestorePlan,
         objects: &ObjectPlan,
         log: &mut RestoreLog,
-    ) -> Result<(Catalog, RestorePlan), Failure> {
+    ) -> Result<(Catalog, RestorePlan, BTreeMap<String, u64>), Failure> {
+        let client = &self.session.client;
         log.objects_replaced = objects.replaced();
         log.objects_created = objects.new_ones();
         log.objects_removed = objects.removed_for_good();
-        if objects.is_none() || self.options.dry_run {
-            return Ok((catalog, plan));
+        if self.options.objects.with_roles
+            && !self.options.dry_run
+            && let Some(schema) = &self.archive.header().schema
+        {
+            log.roles_created = roles::make_missing(client, &schema.roles).await?;
         }
-        let client = &self.session.client;
+        if objects.is_none() || self.options.dry_run {
+            return Ok((catalog, plan, log.before_counts.clone()));
+        }
         change::before_rows(client, objects, &self.options.objects.style).await?;
         if !self.options.objects.data {
-            return Ok((catalog, plan));
+            return Ok((catalog, plan, BTreeMap::new()));
         }
         let catalog = Catalog::read(client).await?;
         let mut plan =
@@ -85,11 +92,9 @@ impl Attempt<'_> {
                 self.fail_table(log, &table, &error);
             }
         }
-        // What an extension brings may hold rows from the start.
-        let is_new = |t: &&TablePlan| !log.before_counts.contains_key(&t.shown);
-        let new: Vec<TablePlan> = plan.tables.iter().filter(is_new).cloned().collect();
-        log.before_counts.extend(verify::counts(client, &new).await?);
-        Ok((catalog, plan))
+        // Partitions may have come and gone.
+        let counts = verify::counts(client, &plan.tables).await?;
+        Ok((catalog, plan, counts))
     }
 
     /// Rows straight into the tables that were just made, in the archive's order.

@@ -37,13 +37,15 @@ pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> R
     let remove: Vec<&Object> = plan.remove.iter().collect();
     run(client, &remove, What::Removal, style).await?;
     run(client, &plan.made_in(Section::PreData), What::Definition, style).await?;
-    for (archived, live) in &plan.in_place {
+    for (archived, _) in &plan.in_place {
         let made =
             Object { create: in_place(archived), comments: Vec::new(), owner: None, ..archived.clone() };
         one(client, &made, What::Definition, style).await?;
-        adjust(client, archived, live, style).await?;
     }
-    for (archived, live) in &plan.adjust {
+    // A sequence that belongs to a column has its table's owner, and only gets another one with it.
+    let is_sequence = |(archived, _): &&(Object, Object)| archived.kind == Kind::Sequence;
+    let all = || plan.in_place.iter().chain(&plan.adjust);
+    for (archived, live) in all().filter(|o| !is_sequence(o)).chain(all().filter(is_sequence)) {
         adjust(client, archived, live, style).await?;
     }
     Ok(())
@@ -76,7 +78,7 @@ fn in_place(object: &Object) -> Vec<String> {
 }
 
 /// Brings owner, comments and privileges of what is there to the archived ones.
-async fn adjust(client: &Client, archived: &Object, live: &Object, style: &Style) -> Result<(), Failure> {
+pub async fn adjust(client: &Client, archived: &Object, live: &Object, style: &Style) -> Result<(), Failure> {
     let mut statements = Vec::new();
     let owned = archived.owner == live.owner || style.no_owner;
     let privileged = style.no_privileges || (archived.privileges == live.privileges && owned);

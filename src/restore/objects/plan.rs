@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::{IfExists, ObjectOptions};
+use super::{IfExists, ObjectOptions, removal};
 use crate::failure::Failure;
 use crate::schema::compare::differences;
 use crate::schema::{Kind, Object, Section};
@@ -170,11 +170,9 @@ impl ObjectPlan {
         let again =
             archived.values().filter(|o| gone.contains(o.identity.as_str()) && !making.contains(&o.identity));
         self.make.extend(again.map(|o| (*o).clone()));
-        (self.remove, self.along) = removed
-            .iter()
-            .rev()
-            .map(|n| live[*n].clone())
-            .partition(|o| !o.drop.is_empty() && (is_table(o) || !of_removed(o)));
+        let (statements, along) = removal::split(live, &removed);
+        let objects = |all: Vec<usize>| all.into_iter().map(|n| live[n].clone()).collect();
+        (self.remove, self.along) = (objects(statements), objects(along));
         Ok(())
     }
 
@@ -243,7 +241,7 @@ impl ObjectPlan {
 
     /// Tables that are removed, by schema and name.
     pub fn going(&self) -> HashSet<(String, String)> {
-        let relations = self.remove.iter().filter(|o| is_table(o));
+        let relations = self.gone().filter(|o| is_table(o));
         relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
     }
 

@@ -1,6 +1,6 @@
 //! Removes what a failed rebuild has made.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use tokio_postgres::Client;
 
@@ -10,8 +10,9 @@ use crate::postgres::error as pg;
 use crate::postgres::{ddl, settings};
 use crate::restore::log::{RestoreLog, Status};
 use crate::restore::objects::apply::{self, What};
+use crate::restore::objects::removal;
+use crate::schema::Object;
 use crate::schema::script::Style;
-use crate::schema::{Kind, Object};
 
 /// Objects that are removed in one transaction.
 const BATCH: usize = 200;
@@ -43,71 +44,109 @@ pub async fn after_failure(rebuild: &Rebuild<'_>, failure: Failure, log: &mut Re
 async fn remove(rebuild: &Rebuild<'_>) -> Result<Vec<String>, Failure> {
     let session = rebuild.connector.connect(rebuild.events).await;
     let session = session.map_err(|e| Failure::new(FailureKind::Access, e.to_string()))?;
-    let client = &session.client;
-    let made: Vec<&Object> =
-        rebuild.objects.iter().filter(|o| !rebuild.there.contains(&o.identity)).collect();
-    objects(client, session.server_version_num, &made).await
+    let (client, version) = (&session.client, session.server_version_num);
+    let objects = rebuild.objects;
+    let made: BTreeSet<usize> =
+        (0..objects.len()).filter(|n| !rebuild.there.contains_key(&objects[*n].identity)).collect();
+    let (statements, _) = removal::split(objects, &made);
+    one_by_one(client, version, statements.into_iter().map(|n| &objects[n]).collect()).await?;
+    let made: Vec<&Object> = made.iter().rev().map(|n| &objects[*n]).collect();
+    let (now, left) = left(client, version, &made).await?;
+    if left.is_empty() {
+        return Ok(Vec::new());
+    }
+    together(client, version, &made, &now, left).await
 }
 
-/// Removes objects, the last first, as far as they are there. Returns the identities of those that are left.
-pub async fn objects(client: &Client, version: u32, made: &[&Object]) -> Result<Vec<String>, Failure> {
-    let relations: HashSet<(Option<&str>, &str)> = made
-        .iter()
-        .filter(|o| matches!(o.kind, Kind::Table | Kind::ForeignTable | Kind::View | Kind::MaterializedView))
-        .map(|o| (o.schema.as_deref(), o.name.as_str()))
-        .collect();
-    // What belongs to a table goes with it.
-    let goes_along = |o: &Object| {
-        let table = o.table.as_ref();
-        o.kind != Kind::Table
-            && table.is_some_and(|t| relations.contains(&(Some(t.0.as_str()), t.1.as_str())))
-    };
-    let mut waiting: Vec<&Object> =
-        made.iter().rev().copied().filter(|o| !o.drop.is_empty() && !goes_along(o)).collect();
+fn begin(version: u32) -> String {
+    format!("BEGIN; {} SET LOCAL client_min_messages = warning;", settings::statements(version))
+}
+
+/// Removes objects in this order as far as they are there and as far as nothing needs them.
+async fn one_by_one(client: &Client, version: u32, mut waiting: Vec<&Object>) -> Result<(), Failure> {
     // What is in another's way may be gone in the next round.
     loop {
         let mut left = Vec::new();
         for batch in waiting.chunks(BATCH) {
-            client
-                .batch_execute(&format!(
-                    "BEGIN; {} SET LOCAL client_min_messages = warning;",
-                    settings::statements(version)
-                ))
-                .await?;
-            if apply::run(client, batch, What::Removal, &Style::default()).await.is_err() {
-                client.batch_execute("ROLLBACK").await?;
-                for object in batch {
-                    client.batch_execute(&format!("BEGIN; {}", settings::statements(version))).await?;
-                    let removed = async {
-                        for sql in object.removal() {
-                            client.batch_execute(&sql).await?;
-                        }
-                        client.batch_execute("COMMIT").await
-                    };
-                    if let Err(error) = removed.await {
-                        if client.is_closed() {
-                            return Err(error.into());
-                        }
-                        client.batch_execute("ROLLBACK").await?;
-                        // What is not there needs no removing.
-                        if !matches!(pg::sqlstate(&error), Some("42704" | "42P01" | "42883" | "3F000")) {
-                            left.push(*object);
-                        }
+            client.batch_execute(&begin(version)).await?;
+            if apply::run(client, batch, What::Removal, &Style::default()).await.is_ok() {
+                client.batch_execute("COMMIT").await?;
+                continue;
+            }
+            client.batch_execute("ROLLBACK").await?;
+            for object in batch {
+                client.batch_execute(&begin(version)).await?;
+                let removed = async {
+                    for sql in object.removal() {
+                        client.batch_execute(&sql).await?;
+                    }
+                    client.batch_execute("COMMIT").await
+                };
+                if let Err(error) = removed.await {
+                    if client.is_closed() {
+                        return Err(error.into());
+                    }
+                    client.batch_execute("ROLLBACK").await?;
+                    // What is not there needs no removing.
+                    if !matches!(pg::sqlstate(&error), Some("42704" | "42P01" | "42883" | "3F000")) {
+                        left.push(*object);
                     }
                 }
-            } else {
-                client.batch_execute("COMMIT").await?;
             }
         }
         let stuck = left.len() == waiting.len();
         waiting = left;
         if waiting.is_empty() || stuck {
-            break;
+            return Ok(());
         }
     }
-    let made: HashSet<&str> = made.iter().map(|o| o.identity.as_str()).collect();
-    client.batch_execute(&format!("BEGIN; {}", settings::statements(version))).await?;
-    let now = ddl::read(client, version).await?;
+}
+
+/// What there is now, and the identities of those of `made` among it.
+async fn left(
+    client: &Client,
+    version: u32,
+    made: &[&Object],
+) -> Result<(Vec<Object>, Vec<String>), Failure> {
+    client.batch_execute(&begin(version)).await?;
+    let now = ddl::read(client, version).await?.objects;
     client.batch_execute("ROLLBACK").await?;
-    Ok(now.objects.into_iter().map(|o| o.identity).filter(|i| made.contains(i.as_str())).collect())
+    let made: HashSet<&str> = made.iter().map(|o| o.identity.as_str()).collect();
+    let left = now.iter().map(|o| &o.identity).filter(|i| made.contains(i.as_str())).cloned().collect();
+    Ok((now, left))
+}
+
+/// Removes what only goes together: a type whose making was broken off, with its functions. CASCADE might take along
+/// what is not ours; so it is looked at what it took, and taken back where that is too much.
+async fn together(
+    client: &Client,
+    version: u32,
+    made: &[&Object],
+    now: &[Object],
+    left: Vec<String>,
+) -> Result<Vec<String>, Failure> {
+    client.batch_execute(&begin(version)).await?;
+    for object in made.iter().filter(|o| left.contains(&o.identity)) {
+        let sql = match object.removal().pop() {
+            Some(sql) if sql.ends_with(" CASCADE") => sql,
+            Some(sql) => format!("{sql} CASCADE"),
+            None => format!("DROP {} CASCADE", object.identity),
+        };
+        let sql = format!("SAVEPOINT pgkeep_together; {sql}; RELEASE SAVEPOINT pgkeep_together");
+        if client.batch_execute(&sql).await.is_err() {
+            client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_together").await?;
+        }
+    }
+    let after = ddl::read(client, version).await?.objects;
+    let ours: HashSet<&str> = made.iter().map(|o| o.identity.as_str()).collect();
+    let others = |all: &[Object]| -> Vec<Object> {
+        let all = all.iter().filter(|o| !ours.contains(o.identity.as_str()));
+        all.map(|o| Object { needs: Vec::new(), ..o.clone() }).collect()
+    };
+    if others(now) != others(&after) {
+        client.batch_execute("ROLLBACK").await?;
+        return Ok(left);
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(after.into_iter().map(|o| o.identity).filter(|i| ours.contains(i.as_str())).collect())
 }
