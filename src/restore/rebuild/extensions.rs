@@ -101,7 +101,8 @@ fn outcome(rows: u64, difference: Difference, seconds: f64) -> TableOutcome {
 /// Tables of extensions that were there before, into which rows have been merged: removing what was made does not undo
 /// that.
 pub fn altered(rebuild: &Rebuild<'_>, log: &RestoreLog) -> Vec<String> {
-    let was_there = |extension: &String| rebuild.there.contains_key(&format!("EXTENSION {}", ident(extension)));
+    let was_there =
+        |extension: &String| rebuild.there.contains_key(&format!("EXTENSION {}", ident(extension)));
     let tables = rebuild.archive.header().tables.iter();
     let of_those = tables.filter(|t| t.extension.as_ref().is_some_and(was_there));
     let written = |name: &String| log.tables_restored.get(name).is_some_and(|t| t.inserted + t.updated > 0);
