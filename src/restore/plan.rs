@@ -279,7 +279,9 @@ impl RestorePlan {
             catalog.ancestors(*oid).any(taken) || self.tables.iter().any(|t| t.relation == *oid)
         };
         let removed = self.going.iter().copied().filter(|oid| !below(oid));
-        restored.chain(removed).filter_map(|oid| catalog.relation(oid)).collect()
+        let mut all: Vec<&Relation> = restored.filter_map(|oid| catalog.relation(oid)).collect();
+        removed.filter_map(|oid| catalog.relation(oid)).for_each(|r| with_own_rows(catalog, r, &mut all));
+        all
     }
 
     /// The foreign keys that touch the tables in scope. Inherited ones are covered by the constraint they come from.
@@ -291,6 +293,15 @@ impl RestorePlan {
             .filter_map(|c| c.foreign_key.as_ref().map(|f| (c, f)))
             .filter(|(c, f)| !f.inherited && (scope.contains(&c.table) || scope.contains(&f.references)))
             .collect()
+    }
+}
+
+/// Adds a tree whose rows are all on this server, else the parts of it of which that is so.
+fn with_own_rows<'a>(catalog: &'a Catalog, relation: &'a Relation, all: &mut Vec<&'a Relation>) {
+    if catalog.leaves(relation).iter().all(|r| r.kind != RelationKind::Foreign) {
+        all.push(relation);
+    } else {
+        catalog.partitions(relation.oid).for_each(|r| with_own_rows(catalog, r, all));
     }
 }
 

@@ -22,6 +22,7 @@ use super::objects::apply::{self, What};
 use super::objects::change;
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
+use super::run::ROLLBACK_TIMEOUT;
 use super::safety::Safety;
 use super::sequences::{self, Applied};
 use crate::archive::reader::Archive;
@@ -62,15 +63,21 @@ pub struct Rebuild<'a> {
 impl Rebuild<'_> {
     /// Rebuilds the database. On failure what was made is removed again, and the failure says so.
     pub async fn run(&self, log: &mut RestoreLog) -> Result<(), Failure> {
+        let mut workers = Vec::new();
         let made = tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(Failure::interrupted()),
-            made = self.make(log) => made,
+            made = self.make(&mut workers, log) => made,
         };
         let Err(failure) = made else { return Ok(()) };
         let altered = extensions::altered(self, log);
         log.undo();
-        stop(self.session).await;
+        // What they are in the middle of would hold its locks against its removal.
+        for session in std::iter::once(self.session).chain(&workers) {
+            stop(session).await;
+            let _ = tokio::time::timeout(ROLLBACK_TIMEOUT, session.client.batch_execute("ROLLBACK")).await;
+        }
+        drop(workers);
         let failure = dismantle::after_failure(self, failure, log).await;
         Err(extensions::say_altered(failure, &altered, log))
     }
@@ -122,7 +129,7 @@ impl Rebuild<'_> {
             let live = ddl::read(&session.client, session.server_version_num).await?;
             session.client.batch_execute("ROLLBACK").await?;
             let there = live.objects.into_iter().map(|o| (o.identity.clone(), o)).collect();
-            Rebuild { session: &session, there: &there, ..*self }.make(log).await?;
+            Rebuild { session: &session, there: &there, ..*self }.make(&mut Vec::new(), log).await?;
             match like {
                 Some(like) => create::finish(&session.client, name, like, style).await,
                 None => Ok(()),
@@ -153,11 +160,10 @@ impl Rebuild<'_> {
         }
     }
 
-    async fn make(&self, log: &mut RestoreLog) -> Result<(), Failure> {
+    async fn make(&self, workers: &mut Vec<Session>, log: &mut RestoreLog) -> Result<(), Failure> {
         let client = &self.session.client;
-        let more = self.options.jobs.saturating_sub(1);
-        let workers = self.connector.workers(more, self.events).await;
-        let sessions: Vec<&Session> = std::iter::once(self.session).chain(&workers).collect();
+        *workers = self.connector.workers(self.options.jobs.saturating_sub(1), self.events).await;
+        let sessions: Vec<&Session> = std::iter::once(self.session).chain(workers.iter()).collect();
         for session in &sessions {
             session.client.batch_execute("SET synchronous_commit = off").await?;
         }

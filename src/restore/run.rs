@@ -22,7 +22,7 @@ use crate::schema::Object;
 /// How often the transaction is tried when the server asks for it (serialization failure, deadlock).
 const ATTEMPTS: u32 = 3;
 /// How long the answer to ROLLBACK is waited for: over a network that lets nothing pass, none comes.
-const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a restore ended.
 #[derive(Debug)]

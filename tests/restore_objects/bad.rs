@@ -153,8 +153,10 @@ fn the_owner_of_a_database_restores_into_it_without_owners_and_privileges() {
         return;
     };
     let cluster = world.database.cluster;
-    cluster.execute("postgres", "CREATE ROLE restore_objects_owner LOGIN PASSWORD 'owner'; CREATE DATABASE \"owner target\" TEMPLATE template0 OWNER restore_objects_owner; CREATE DATABASE \"owner filled\" TEMPLATE template0 OWNER restore_objects_owner");
+    cluster.execute("postgres", "CREATE ROLE restore_objects_owner LOGIN PASSWORD 'owner'");
     for name in ["owner target", "owner filled"] {
+        let create = format!("CREATE DATABASE \"{name}\" TEMPLATE template0 OWNER restore_objects_owner");
+        cluster.execute("postgres", &create);
         let url = cluster.url_as("restore_objects_owner", "owner", name);
         if name == "owner filled" {
             try_query(&url, "CREATE SCHEMA mine; CREATE TABLE mine.t AS SELECT 1 AS x").unwrap();

@@ -76,7 +76,8 @@ fn roles_travel_with_the_archive_and_are_made_where_they_are_missing() {
         let now = (state(&client, &there.url("app")), described(&there.url("postgres")));
         assert_eq!(before, now);
     }
-    there.execute("app", "DROP TABLE mine; CREATE EXTENSION plpgsql");
+    there.execute("postgres", "DROP DATABASE app");
+    there.create_database("app");
 
     // And with them, all is as it was.
     keeper.ok(&["restore", "--with-roles", "--file", "failing.json.gz"]);

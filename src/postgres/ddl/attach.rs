@@ -99,6 +99,7 @@ pub fn privileges(drafts: &mut Vec<Draft>, all: Vec<Privileges>) {
         if !seen.insert(one.at) {
             if let Some(last) = drafts.iter_mut().rev().find(|d| d.needs.first() == Some(&one.at)) {
                 last.object.privileges.extend(one.grants);
+                last.object.drop.extend(one.undo);
             }
             continue;
         }
@@ -106,6 +107,7 @@ pub fn privileges(drafts: &mut Vec<Draft>, all: Vec<Privileges>) {
         let mut object = Object::new(Kind::Privileges, identity, one.schema.as_deref(), &*one.name);
         object.section = Section::PostData;
         object.privileges = one.grants;
+        object.drop = one.undo;
         let mut draft = Draft::new(at(class::PRIVILEGES, drafts.len() as u32), object);
         draft.needs.push(one.at);
         drafts.push(draft);

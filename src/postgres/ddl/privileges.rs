@@ -8,7 +8,7 @@ use tokio_postgres::{Error, Row};
 use super::acl::{self, On};
 use super::draft::{Address, Draft, Reader, at, class, post_data};
 use crate::postgres::quote;
-use crate::schema::{Grant, Kind, Object};
+use crate::schema::{Grant, Kind, Object, script};
 
 /// The privileges of one object and its columns.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Privileges {
     pub name: String,
     /// What makes its privileges what they are.
     pub grants: Vec<Grant>,
+    /// What makes them what they were at first.
+    pub undo: Vec<String>,
 }
 
 /// Objects with privileges: class, number, column's number, column, word for it, name, schema and name unquoted, owner,
@@ -124,8 +126,12 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Privileges>, Error> {
         if grants.is_empty() {
             continue;
         }
+        let undo = undo(&row, reader.version);
         match all.last_mut().filter(|last| last.at == at) {
-            Some(last) => last.grants.extend(grants),
+            Some(last) => {
+                last.grants.extend(grants);
+                last.undo.extend(undo);
+            }
             None => {
                 let (word, sql): (&str, &str) = (row.get(3), row.get(4));
                 all.push(Privileges {
@@ -134,6 +140,7 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Privileges>, Error> {
                     schema: row.get(5),
                     name: row.get(6),
                     grants,
+                    undo,
                 });
             }
         }
@@ -141,8 +148,17 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Privileges>, Error> {
     Ok(all)
 }
 
+fn on(row: &Row) -> On<'_> {
+    On { prefix: "", word: row.get(3), name: row.get(4), column: row.get(2), owner: row.get(7) }
+}
+
+fn undo(row: &Row, version: u32) -> Vec<String> {
+    let (acl, base): (Vec<String>, Vec<String>) = (row.get(8), row.get(9));
+    script::grants(&acl::between(&on(row), &acl, &base, version), &script::Style::default())
+}
+
 fn grants(row: &Row, at: Address, version: u32) -> Vec<Grant> {
-    let on = On { prefix: "", word: row.get(3), name: row.get(4), column: row.get(2), owner: row.get(7) };
+    let on = on(row);
     let acl: Vec<String> = row.get(8);
     let base: Vec<String> = row.get(9);
     if at.class == class::NAMESPACE && on.name == "public" {

@@ -13,9 +13,12 @@ pub const FIRST_OID: u32 = 16384;
 
 /// The arguments by which SQL knows the function or procedure `p`: their types, so that a name that changed does not make
 /// another function of it, and servers of all versions agree. Only where a procedure has OUT arguments (since 14) types
-/// alone may be taken for those of another one.
+/// alone may be taken for those of another one, unless it is said that they go in.
 pub const SIGNATURE: &str = "CASE WHEN p.prokind = 'p' AND 'o' = ANY (p.proargmodes)
-                         THEN pg_catalog.pg_get_function_identity_arguments(p.oid)
+                         THEN pg_catalog.array_to_string(ARRAY(
+                              SELECT 'IN ' || pg_catalog.format_type(a.type, NULL)
+                                FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY AS a (type, n)
+                               ORDER BY a.n), ', ')
                          ELSE pg_catalog.oidvectortypes(p.proargtypes) END";
 
 /// The draft of a row with the columns `oid`, `schema`, `name`, `owner`, `identity` and `ddl`. None where a part of the

@@ -8,7 +8,7 @@ use super::apply::{self, What, one, run};
 use super::plan::ObjectPlan;
 use crate::failure::Failure;
 use crate::postgres::error as pg;
-use crate::schema::script::{Style, grants};
+use crate::schema::script::{Style, grants, ident};
 use crate::schema::{Grant, Kind, Object, Section};
 
 /// What can be replaced in place in principle, and in this case not: another result type, other columns. Tried out and
@@ -33,10 +33,13 @@ pub async fn not_in_place(client: &Client, plan: &ObjectPlan) -> Result<HashSet<
 
 /// Up to the rows: removes what has to go, changes what is there, makes what stands before the rows.
 pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
-    client.batch_execute(apply::SETTINGS).await?;
+    client.batch_execute(&format!("{} {}", apply::SETTINGS, as_role(style))).await?;
     let remove: Vec<&Object> = plan.remove.iter().collect();
     run(client, &remove, What::Removal, style).await?;
-    run(client, &plan.made_in(Section::PreData), What::Definition, style).await?;
+    let joining = plan.joining();
+    let (attachments, early): (Vec<&Object>, Vec<&Object>) =
+        plan.made_in(Section::PreData).into_iter().partition(|o| joining.is_attachment(o));
+    run(client, &early, What::Definition, style).await?;
     for (archived, _) in &plan.in_place {
         let made =
             Object { create: in_place(archived), comments: Vec::new(), owner: None, ..archived.clone() };
@@ -48,16 +51,30 @@ pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> R
     for (archived, live) in all().filter(|o| !is_sequence(o)).chain(all().filter(is_sequence)) {
         adjust(client, archived, live, style).await?;
     }
-    Ok(())
+    let of_joining: Vec<&Object> =
+        plan.made_in(Section::PostData).into_iter().filter(|o| joining.is_index(o)).collect();
+    run(client, &of_joining, What::Definition, style).await?;
+    run(client, &attachments, What::Definition, style).await?;
+    // Rows are written as the role that connects.
+    Ok(client.batch_execute("RESET ROLE").await?)
+}
+
+/// Makes objects as the role that is asked for.
+fn as_role(style: &Style) -> String {
+    style.role.as_ref().map(|role| format!("SET LOCAL ROLE {}", ident(role))).unwrap_or_default()
 }
 
 /// Behind the rows: indexes, constraints, triggers; then privileges; then what acts upon the rest.
 pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
-    client.batch_execute(apply::SETTINGS).await?;
-    run(client, &plan.made_in(Section::PostData), What::Definition, style).await?;
+    client.batch_execute(&format!("{} {}", apply::SETTINGS, as_role(style))).await?;
+    let joining = plan.joining();
+    let late: Vec<&Object> =
+        plan.made_in(Section::PostData).into_iter().filter(|o| !joining.is_index(o)).collect();
+    run(client, &late, What::Definition, style).await?;
     let made: Vec<&Object> = plan.make.iter().chain(&plan.put_back).collect();
     run(client, &made, What::Privileges, style).await?;
-    run(client, &plan.made_last(), What::Definition, style).await
+    run(client, &plan.made_last(), What::Definition, style).await?;
+    Ok(client.batch_execute("RESET ROLE").await?)
 }
 
 /// The statements that replace an object of this identity.
@@ -92,7 +109,10 @@ pub async fn adjust(client: &Client, archived: &Object, live: &Object, style: &S
         }
     }
     if !owned {
-        statements.extend(archived.owner_statement(style));
+        // Nobody is said to own `public` where a new database's owner does.
+        let new = (archived.owner.is_none() && archived.kind == Kind::Schema)
+            .then(|| format!("ALTER {} OWNER TO pg_database_owner", archived.identity));
+        statements.extend(archived.owner_statement(style).or(new));
     }
     statements.extend(comments(&archived.comments, &live.comments));
     if !privileged {
@@ -112,8 +132,12 @@ pub async fn adjust(client: &Client, archived: &Object, live: &Object, style: &S
 fn comments(wanted: &[String], there: &[String]) -> Vec<String> {
     let target = |sql: &String| sql.split_once(" IS ").map(|(target, _)| target.to_owned());
     let kept: HashMap<String, &String> = wanted.iter().filter_map(|sql| Some((target(sql)?, sql))).collect();
-    let gone =
-        there.iter().filter_map(target).filter(|t| !kept.contains_key(t)).map(|t| format!("{t} IS NULL"));
+    let gone = there.iter().filter_map(target).filter(|t| !kept.contains_key(t));
+    // What nobody says of `public` is what initdb says of it.
+    let gone = gone.map(|t| match t.as_str() {
+        "COMMENT ON SCHEMA public" => format!("{t} IS 'standard public schema'"),
+        _ => format!("{t} IS NULL"),
+    });
     gone.chain(wanted.iter().filter(|sql| !there.contains(sql)).cloned()).collect()
 }
 

@@ -245,6 +245,19 @@ impl ObjectPlan {
         relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
     }
 
+    /// The partitions that are made for tables that are there.
+    pub fn joining(&self) -> Joining {
+        let made = || self.make.iter().chain(&self.put_back);
+        let tables: HashSet<&str> = made().filter_map(|o| o.identity.strip_prefix("TABLE ")).collect();
+        let joins = |o: &&Object| {
+            let above = o.create.first().and_then(|sql| sql.strip_prefix("ALTER TABLE ONLY "));
+            let above = above.and_then(|sql| Some(sql.split_once(" ATTACH PARTITION ")?.0));
+            above.is_some_and(|above| !tables.contains(above))
+        };
+        let attachments = made().filter(|o| o.kind == Kind::Attachment && o.section == Section::PreData);
+        Joining { partitions: attachments.filter(joins).filter_map(|o| o.table.clone()).collect() }
+    }
+
     /// What is made in this section, put back ones behind; without what is made last of all.
     pub fn made_in(&self, section: Section) -> Vec<&Object> {
         let all = self.make.iter().chain(&self.put_back);
@@ -254,6 +267,31 @@ impl ObjectPlan {
     /// What is made last of all.
     pub fn made_last(&self) -> Vec<&Object> {
         self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_last()).collect()
+    }
+}
+
+/// Partitions of tables that are there. The server makes a partition's indexes when it is attached, by names of its own
+/// choice, unless it has them: so those of the archive are made first.
+#[derive(Debug, Default)]
+pub struct Joining {
+    partitions: HashSet<(String, String)>,
+}
+
+impl Joining {
+    fn is_of(&self, object: &Object) -> bool {
+        object.table.as_ref().is_some_and(|table| self.partitions.contains(table))
+    }
+
+    /// Whether this is the attachment of such a partition.
+    pub fn is_attachment(&self, object: &Object) -> bool {
+        object.kind == Kind::Attachment && object.section == Section::PreData && self.is_of(object)
+    }
+
+    /// Whether this is an index of such a partition, or a constraint that is made of one.
+    pub fn is_index(&self, object: &Object) -> bool {
+        matches!(object.kind, Kind::Index | Kind::Constraint)
+            && object.section == Section::PostData
+            && self.is_of(object)
     }
 }
 

@@ -10,12 +10,15 @@ use crate::postgres::error as pg;
 use crate::postgres::{ddl, settings};
 use crate::restore::log::{RestoreLog, Status};
 use crate::restore::objects::apply::{self, What};
-use crate::restore::objects::removal;
+use crate::restore::objects::{change, removal};
 use crate::schema::Object;
+use crate::schema::compare::differences;
 use crate::schema::script::Style;
 
 /// Objects that are removed in one transaction.
 const BATCH: usize = 200;
+/// How long a lock is waited for: a connection of ours that was broken off may still hold it.
+const LOCK_TIMEOUT: &str = "10s";
 
 /// Removes what was made; the failure then says what state that leaves.
 pub async fn after_failure(rebuild: &Rebuild<'_>, failure: Failure, log: &mut RestoreLog) -> Failure {
@@ -48,6 +51,7 @@ async fn remove(rebuild: &Rebuild<'_>) -> Result<Vec<String>, Failure> {
     let objects = rebuild.objects;
     let made: BTreeSet<usize> =
         (0..objects.len()).filter(|n| !rebuild.there.contains_key(&objects[*n].identity)).collect();
+    put_back(rebuild, client, version).await?;
     let (statements, _) = removal::split(objects, &made);
     one_by_one(client, version, statements.into_iter().map(|n| &objects[n]).collect()).await?;
     let made: Vec<&Object> = made.iter().rev().map(|n| &objects[*n]).collect();
@@ -59,7 +63,23 @@ async fn remove(rebuild: &Rebuild<'_>) -> Result<Vec<String>, Failure> {
 }
 
 fn begin(version: u32) -> String {
-    format!("BEGIN; {} SET LOCAL client_min_messages = warning;", settings::statements(version))
+    format!(
+        "BEGIN; {} SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';",
+        settings::statements(version)
+    )
+}
+
+/// Gives what was there its own owner, comments and privileges again.
+async fn put_back(rebuild: &Rebuild<'_>, client: &Client, version: u32) -> Result<(), Failure> {
+    client.batch_execute(&begin(version)).await?;
+    for now in ddl::read(client, version).await?.objects {
+        if let Some(before) = rebuild.there.get(&now.identity)
+            && !differences(before, &now).is_empty()
+        {
+            change::adjust(client, before, &now, &Style::default()).await?;
+        }
+    }
+    Ok(client.batch_execute("COMMIT").await?)
 }
 
 /// Removes objects in this order as far as they are there and as far as nothing needs them.
@@ -129,10 +149,11 @@ async fn together(
     for object in made.iter().filter(|o| left.contains(&o.identity)) {
         let sql = match object.removal().pop() {
             Some(sql) if sql.ends_with(" CASCADE") => sql,
-            Some(sql) => format!("{sql} CASCADE"),
+            Some(sql) if sql.starts_with("DROP ") => format!("{sql} CASCADE"),
             None => format!("DROP {} CASCADE", object.identity),
+            Some(_) => continue,
         };
-        let sql = format!("SAVEPOINT pgkeep_together; {sql}; RELEASE SAVEPOINT pgkeep_together");
+        client.batch_execute("SAVEPOINT pgkeep_together").await?;
         if client.batch_execute(&sql).await.is_err() {
             client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_together").await?;
         }
