@@ -88,7 +88,7 @@ fn entry(path: PathBuf, proven: &Proofs) -> Entry {
             let header = archive.header();
             entry.created_at = Some(header.created_at);
             entry.database = Some(header.source.database.clone());
-            entry.tables = Some(archive.totals().tables);
+            entry.tables = Some(header.tables.iter().filter(|t| !t.large_objects).count() as u64);
             entry.rows = Some(archive.totals().rows);
             let key = (entry.file.clone(), archive.index_sha256().to_owned());
             let last = proven.get(&key).filter(|(then, _)| *then == modified(&entry.path));

@@ -136,6 +136,9 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Part::Header => f.write_str("header"),
+            Part::Rows { table, range, piece } if table == "pg_catalog.pg_largeobject" => {
+                write!(f, "large objects, chunk {range}.{piece}")
+            }
             Part::Rows { table, range, piece } => {
                 write!(f, "table {}, chunk {range}.{piece}", printable(table))
             }

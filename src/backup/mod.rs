@@ -88,6 +88,8 @@ pub struct BackupResult {
     pub server_version: String,
     /// Tables in it.
     pub tables: u64,
+    /// Whether it has large objects; their pieces are among the rows.
+    pub large_objects: bool,
     /// Sequences in it.
     pub sequences: u64,
     /// Objects in it, tables and sequences counted, too.

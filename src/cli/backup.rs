@@ -118,7 +118,7 @@ fn describe(result: &BackupResult) -> String {
     format!(
         "backed up {} rows of {} to {} ({}, {:.2} s, {}/s of JSON)",
         HumanCount(result.rows),
-        count(result.tables, "table"),
+        count(result.tables, "table") + if result.large_objects { " and large objects" } else { "" },
         result.file.as_ref().map_or("standard output".to_owned(), |p| p.display().to_string()),
         HumanBytes(result.bytes),
         result.seconds,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::{ColorWhen, Global};
 use super::screen::{Look, Screen};
 use crate::archive::error::ArchiveError;
+use crate::archive::model::Table;
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::Folders;
@@ -213,6 +214,13 @@ pub fn print(text: &str) -> Result<(), Failure> {
 /// `1 table`, `2 tables`.
 pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `1 table`, `3 tables`, `3 tables and large objects`: what an archive has of rows.
+pub fn count_tables(tables: &[Table]) -> String {
+    let (large, tables): (Vec<_>, Vec<_>) = tables.iter().partition(|t| t.large_objects);
+    let more = if large.is_empty() { "" } else { " and large objects" };
+    format!("{}{more}", count(tables.len() as u64, "table"))
 }
 
 /// An archive that cannot be used.

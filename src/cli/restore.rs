@@ -250,11 +250,14 @@ fn unsaid(failure: Failure, file: Option<&str>) -> Failure {
     }
 }
 
+/// Tables that are listed on the screen; the log has all.
+const LISTED: usize = 50;
+
 fn describe(log: &RestoreLog, file: Option<&str>) -> String {
     let mut text = String::new();
     let changed: Vec<_> =
         log.tables_restored.iter().filter(|(_, t)| t.inserted + t.updated + t.deleted > 0).collect();
-    for (table, t) in &changed {
+    for (table, t) in changed.iter().take(LISTED) {
         text += &format!(
             "  {table}: {} inserted, {} updated, {} deleted, {} unchanged\n",
             HumanCount(t.inserted),
@@ -262,6 +265,9 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
             HumanCount(t.deleted),
             HumanCount(t.unchanged)
         );
+    }
+    if changed.len() > LISTED {
+        text += &format!("  and {} more, see the log\n", count((changed.len() - LISTED) as u64, "table"));
     }
     text += &objects(log);
     let unchanged = log.tables_restored.len() - changed.len();

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 
-use super::context::{Context, count, invalid, print, printable};
+use super::context::{Context, count, count_tables, invalid, print, printable};
 use super::diff::no_definitions;
 use super::table::layout;
 use super::{Ending, ddl};
@@ -106,7 +106,7 @@ fn describe(shown: &str, archive: &Archive) -> String {
     text += &format!(
         "  {} rows in {}, {} ({} of JSON), {}{}\n\n",
         HumanCount(archive.totals().rows),
-        count(archive.totals().tables, "table"),
+        count_tables(&header.tables),
         HumanBytes(archive.file_bytes()),
         HumanBytes(archive.totals().bytes),
         count(header.sequences.len() as u64, "sequence"),

@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
 use super::args::default_jobs;
-use super::context::{Context, count, invalid};
+use super::context::{Context, count_tables, invalid};
 use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
 use crate::failure::Failure;
@@ -96,7 +96,7 @@ pub async fn run(context: &Context, args: &ValidateArgs) -> Result<Ending, Failu
     };
     let text = format!(
         "{shown}: {proven}\n  {}, {} rows, {} ({} of JSON), {seconds:.2} s",
-        count(totals.tables, "table"),
+        count_tables(&archive.header().tables),
         HumanCount(totals.rows),
         HumanBytes(archive.file_bytes()),
         HumanBytes(totals.bytes)

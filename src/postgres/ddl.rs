@@ -162,9 +162,12 @@ async fn drafts(reader: Reader<'_>, second: Reader<'_>) -> Result<Vec<Draft>, Er
         privileges::defaults(reader).boxed(),
     ])
     .await;
-    all.into_iter().fold(Ok(Vec::new()), |drafts, more| {
-        let (mut drafts, more) = both(drafts, more)?;
-        drafts.extend(more);
-        Ok(drafts)
-    })
+    let mut drafts = Ok(Vec::new());
+    for more in all {
+        drafts = both(drafts, more).map(|(mut drafts, more)| {
+            drafts.extend(more);
+            drafts
+        });
+    }
+    drafts
 }

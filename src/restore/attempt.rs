@@ -132,6 +132,7 @@ impl Attempt<'_> {
         let merged = self.merge_all(&catalog, &plan, staged, large, replica_role, log).await;
         self.events.emit(Event::Finished { phase: Phase::Merge });
         merged?;
+        self.load_fresh(&plan, log).await?;
         let done: Vec<_> =
             plan.sequences.iter().filter(|s| !self.only_failed_use(s, &plan, log)).cloned().collect();
         if !self.options.dry_run {
@@ -199,7 +200,7 @@ impl Attempt<'_> {
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
         let mut staged = Vec::new();
-        for table in &plan.tables {
+        for table in plan.tables.iter().filter(|t| !plan.fresh.contains(&t.relation)) {
             let started = Instant::now();
             client.batch_execute("SAVEPOINT pgkeep_stage").await?;
             let loaded = async {

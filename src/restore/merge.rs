@@ -77,7 +77,7 @@ fn differences(table: &TablePlan, mode: Mode) -> String {
             format!(
                 "{SELECTED} FROM {stage} AS s {join} {live} AS t ON ({on})
                  WHERE s.ctid IS NULL{removable} OR t.ctid IS NULL
-                    OR (pg_catalog.record_image_ne({s}, {t})
+                    OR (s.ctid IS NOT NULL AND pg_catalog.record_image_ne({s}, {t})
                         AND {s}::pg_catalog.text OPERATOR(pg_catalog.<>) {t}::pg_catalog.text){live_only}"
             )
         }

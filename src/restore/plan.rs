@@ -68,6 +68,8 @@ pub struct RestorePlan {
     pub misfits: Vec<(String, String)>,
     /// `oid`s of tables of the target that are removed, to be made again or not.
     pub going: Vec<u32>,
+    /// `oid`s of tables that the restore has just made: nothing is in them that rows could meet.
+    pub fresh: HashSet<u32>,
 }
 
 impl RestorePlan {
@@ -79,10 +81,7 @@ impl RestorePlan {
         objects: &ObjectPlan,
     ) -> Result<RestorePlan, Failure> {
         let (coming, going) = (objects.coming(), objects.going());
-        let (bringing, taking) = (objects.extensions_coming(), objects.extensions_going());
-        let among = |extensions: &HashSet<&str>, of: &Option<String>| {
-            of.as_deref().is_some_and(|name| extensions.contains(name))
-        };
+        let taking = objects.extensions_going();
         let is_in = |set: &HashSet<(String, String)>, schema: &str, name: &str| {
             !set.is_empty() && set.contains(&(schema.to_owned(), name.to_owned()))
         };
@@ -112,7 +111,7 @@ impl RestorePlan {
                 continue;
             }
             // Its rows come into a table that is not there yet.
-            if is_in(&coming, &table.schema, &table.name) || among(&bringing, &table.extension) {
+            if is_in(&coming, &table.schema, &table.name) || objects.makes_extension(&table.extension) {
                 continue;
             }
             match fit(catalog, table) {
@@ -135,17 +134,16 @@ impl RestorePlan {
                 Err(reason) => plan.misfits.push((table.shown(), reason)),
             }
         }
-        let gone = catalog
-            .relations
-            .iter()
-            .filter(|r| is_in(&going, &r.schema, &r.name) || among(&taking, &r.extension));
+        let gone = catalog.relations.iter().filter(|r| {
+            is_in(&going, &r.schema, &r.name) || r.extension.as_deref().is_some_and(|e| taking.contains(e))
+        });
         plan.going = gone.map(|r| r.oid).collect();
         plan.set_aside_overlaps(catalog);
         for sequence in &header.sequences {
             // A sequence that no table uses goes along when all tables do.
             let wanted = filter.is_all() || sequence.used_by.iter().any(|t| chosen.contains(t));
-            let comes =
-                is_in(&coming, &sequence.schema, &sequence.name) || among(&bringing, &sequence.extension);
+            let comes = is_in(&coming, &sequence.schema, &sequence.name)
+                || objects.makes_extension(&sequence.extension);
             if !wanted || comes {
                 continue;
             }

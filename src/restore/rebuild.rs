@@ -6,6 +6,7 @@
 
 mod after;
 mod dismantle;
+mod extensions;
 mod load;
 mod pool;
 
@@ -20,11 +21,10 @@ use super::log::{LogFile, RestoreLog, Status, TableOutcome};
 use super::objects::apply::{self, What};
 use super::objects::change;
 use super::objects::plan::ObjectPlan;
-use super::plan::RestorePlan;
+use super::plan::{RestorePlan, TablePlan};
 use super::run::ROLLBACK_TIMEOUT;
 use super::safety::Safety;
 use super::sequences::{self, Applied};
-use crate::archive::model;
 use crate::archive::reader::Archive;
 use crate::connection::{self, Connector, stop};
 use crate::failure::{Failure, FailureKind};
@@ -70,6 +70,7 @@ impl Rebuild<'_> {
             made = self.make(&mut workers, log) => made,
         };
         let Err(failure) = made else { return Ok(()) };
+        let altered = extensions::altered(self, log);
         log.undo();
         // What they are in the middle of would hold its locks against its removal.
         for session in std::iter::once(self.session).chain(&workers) {
@@ -77,7 +78,8 @@ impl Rebuild<'_> {
             let _ = tokio::time::timeout(ROLLBACK_TIMEOUT, session.client.batch_execute("ROLLBACK")).await;
         }
         drop(workers);
-        Err(dismantle::after_failure(self, failure, log).await)
+        let failure = dismantle::after_failure(self, failure, log).await;
+        Err(extensions::say_altered(failure, &altered, log))
     }
 
     /// Takes the safety backup of a database in which there is next to nothing: undoing the restore removes what it
@@ -86,12 +88,17 @@ impl Rebuild<'_> {
         let client = &self.session.client;
         client.batch_execute(&self.begin()).await?;
         let live = ddl::read(client, self.session.server_version_num).await?;
+        let catalog = Catalog::read(client).await?;
+        // No tables are there but those of extensions.
+        let (header, filter) = (self.archive.header(), &self.options.filter);
+        let plan = RestorePlan::new(header, &catalog, filter, &ObjectPlan::default())?;
+        let plan = RestorePlan { large_objects: None, misfits: Vec::new(), ..plan };
         let path = Safety {
             session: self.session,
             connector: self.connector,
             folders,
-            catalog: Catalog::read(client).await?,
-            plan: &RestorePlan::default(),
+            catalog,
+            plan: &plan,
             schema: Some(live),
             touched: self.objects.iter().map(|o| o.identity.clone()).collect(),
             objects: &[],
@@ -172,13 +179,13 @@ impl Rebuild<'_> {
                 &self.options.filter,
                 &ObjectPlan::default(),
             )?;
+            extensions::name_missing(self, &mut plan, log);
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
             }
-            // An extension that was just made has filled its tables; only what it calls configuration is the user's.
-            let header = self.archive.header();
-            let is_extensions = |t: &model::Table| t.extension.is_some() && t.condition.is_none();
-            plan.tables.retain(|t| !header.tables.get(t.index as usize).is_some_and(is_extensions));
+            let (brought, own) = plan.tables.into_iter().partition(|t: &TablePlan| t.extension.is_some());
+            plan.tables = own;
+            extensions::merge(self, &catalog, brought, log).await?;
             for table in plan.tables.iter().chain(&plan.large_objects) {
                 log.before_counts.insert(table.shown.clone(), 0);
             }

@@ -127,7 +127,7 @@ impl Prepared {
             return Err(failure);
         }
         log.roles_created = made_roles;
-        log.status = Status::Completed;
+        log.status = if log.tables_failed.is_empty() { Status::Completed } else { Status::Partial };
         Ok(())
     }
 

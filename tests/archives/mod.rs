@@ -97,6 +97,7 @@ pub fn header() -> Header {
             is_called: true,
             increment: "1".into(),
             used_by: vec![0],
+            ..Sequence::default()
         }],
         schema: None,
     }

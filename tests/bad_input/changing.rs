@@ -102,7 +102,8 @@ fn a_restore_of_a_table_that_is_dropped_meanwhile_waits_or_says_so() {
     ];
     while_running(&database.url, &statements, || {
         for _ in 0..4 {
-            let run = pgkeep.run(&["restore", "--safe", "--mode", "exact", "--file", &archive]);
+            let run =
+                pgkeep.run(&["restore", "--safe", "--data-only", "--mode", "exact", "--file", &archive]);
             if run.code != Some(0) {
                 crate::explained(run, 1).says("t").says("the target is");
             }

@@ -97,7 +97,7 @@ fn show_tells_where_an_archive_comes_from_and_what_is_in_it() {
             "\
 backups/cli_show_backup_###############.json.gz
   backup of database cli_show on 127.0.0.1:##### (Postgres {version}), taken ################### UTC by pgkeep 0.1.0
-  1,207 rows in 3 tables, ######### (######### of JSON), 1 sequence
+  1,207 rows in 3 tables, ######### (######### of JSON), 1 sequence, definitions of 9 objects
 
 TABLE          ROWS  COLUMNS  KEY
 books         1,200        3  id

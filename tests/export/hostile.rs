@@ -67,6 +67,7 @@ fn no_name_definition_or_row_of_an_archive_is_a_command_for_psql() {
         is_called: true,
         increment: "1".to_owned(),
         used_by: vec![0],
+        ..Sequence::default()
     });
     let mut table =
         Object::new(schema::Kind::Table, format!("TABLE public.\"{name}\""), Some("public"), name);

@@ -105,8 +105,8 @@ fn differences_of_definitions_are_listed() {
     let lines = diff(&[]).expect_code(0).stdout;
     for line in [
         "+ TABLE public.extra",
-        "- FUNCTION public.area(a text)",
-        "~ FUNCTION public.area(a integer, b integer) (definition)",
+        "- FUNCTION public.area(text)",
+        "~ FUNCTION public.area(integer, integer) (definition)",
         "~ TABLE public.trips (comments)",
         "~ TABLE public.boats (privileges)",
         "3 objects changed, 1 added, 1 removed",

@@ -42,9 +42,7 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
        pg_catalog.has_table_privilege(c.oid, 'UPDATE'),
        pg_catalog.has_table_privilege(c.oid, 'DELETE'),
        x.extname::pg_catalog.text,
-       (SELECT k.condition
-          FROM ROWS FROM (pg_catalog.unnest(x.extconfig), pg_catalog.unnest(x.extcondition)) AS k (relation, condition)
-         WHERE k.relation = c.oid LIMIT 1)
+       x.extcondition[pg_catalog.array_position(x.extconfig, c.oid)]
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_roles o ON o.oid = c.relowner

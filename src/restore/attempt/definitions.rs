@@ -1,16 +1,17 @@
 //! What a try does about objects: plans it, and carries it out around the rows.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
 
 use super::Attempt;
 use crate::failure::Failure;
-use crate::postgres::catalog::Catalog;
+use crate::postgres::catalog::{Catalog, Relation};
 use crate::postgres::ddl;
 use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::objects::{self, change};
 use crate::restore::plan::RestorePlan;
-use crate::restore::{roles, verify};
+use crate::restore::{roles, stage, verify};
 use crate::schema::Schema;
 
 impl Attempt<'_> {
@@ -83,13 +84,35 @@ impl Attempt<'_> {
         if !plan.misfits.is_empty() && !self.options.keep_going {
             return Err(plan.misfit_failure());
         }
-        plan.misfits.clear();
-        for table in &plan.tables {
-            log.before_counts.entry(table.shown.clone()).or_insert(0);
+        let coming = objects.coming();
+        let is_new = |r: &Relation| coming.contains(&(r.schema.clone(), r.name.clone()));
+        // A new tree may have got old partitions, with rows in them.
+        let is_fresh = |r: &&Relation| is_new(r) && catalog.leaves(r).into_iter().all(is_new);
+        plan.fresh = catalog.relations.iter().filter(is_fresh).map(|r| r.oid).collect();
+        for (table, error) in std::mem::take(&mut plan.misfits) {
+            if log.tables_failed.iter().all(|f| f.table != table) {
+                self.fail_table(log, &table, &error);
+            }
         }
         // Partitions may have come and gone.
         let counts = verify::counts(client, &plan.tables).await?;
         Ok((catalog, plan, counts))
+    }
+
+    /// Rows straight into the tables that were just made, in the archive's order.
+    pub(super) async fn load_fresh(&self, plan: &RestorePlan, log: &mut RestoreLog) -> Result<(), Failure> {
+        let client = &self.session.client;
+        for table in plan.tables.iter().filter(|t| plan.fresh.contains(&t.relation)) {
+            let started = Instant::now();
+            client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+            let rows = stage::copy_in(client, self.archive, table, &table.quoted, self.events).await?;
+            client.batch_execute("SET LOCAL search_path = ''").await?;
+            let seconds = started.elapsed().as_secs_f64();
+            log.after_counts.insert(table.shown.clone(), rows);
+            let outcome = TableOutcome { inserted: rows, seconds, ..TableOutcome::default() };
+            log.tables_restored.insert(table.shown.clone(), outcome);
+        }
+        Ok(())
     }
 
     /// What a dry run would insert into tables that it would make.

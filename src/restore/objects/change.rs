@@ -180,7 +180,10 @@ mod tests {
     #[test]
     fn comments_that_are_no_longer_wanted_are_taken_away() {
         let (a, b) = ("COMMENT ON TABLE a IS 'x'".to_owned(), "COMMENT ON COLUMN a.b IS 'y'".to_owned());
-        assert_eq!(comments(&[a.clone()], &[a.clone(), b.clone()]), ["COMMENT ON COLUMN a.b IS NULL"]);
+        assert_eq!(
+            comments(std::slice::from_ref(&a), &[a.clone(), b.clone()]),
+            ["COMMENT ON COLUMN a.b IS NULL"]
+        );
         assert_eq!(comments(&[a.clone(), b.clone()], &[a]), [b]);
     }
 }

@@ -55,9 +55,7 @@ impl ObjectPlan {
         let mut removed: BTreeSet<usize> = BTreeSet::new();
         if rollback {
             // What the restore made goes again.
-            let made = |o: &&Object| {
-                in_scope(o) && o.kind != Kind::LargeObject && !archived_at.contains_key(o.identity.as_str())
-            };
+            let made = |o: &&Object| in_scope(o) && !archived_at.contains_key(o.identity.as_str());
             removed.extend(live.iter().filter(made).filter_map(|o| at.get(o.identity.as_str())));
         }
         for object in &archived {
@@ -244,10 +242,10 @@ impl ObjectPlan {
         relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
     }
 
-    /// Extensions that are made: they bring tables of their own.
-    pub fn extensions_coming(&self) -> HashSet<&str> {
-        let made = self.make.iter().chain(&self.put_back).filter(|o| o.kind == Kind::Extension);
-        made.map(|o| o.name.as_str()).collect()
+    /// Whether the extension, if any is given, is made, and with it what it brings.
+    pub fn makes_extension(&self, name: &Option<String>) -> bool {
+        name.as_ref()
+            .is_some_and(|name| self.make.iter().any(|o| o.kind == Kind::Extension && o.name == *name))
     }
 
     /// Extensions that are removed, with their tables.
