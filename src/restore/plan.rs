@@ -68,6 +68,8 @@ pub struct RestorePlan {
     pub misfits: Vec<(String, String)>,
     /// `oid`s of tables of the target that are removed, to be made again or not.
     pub going: Vec<u32>,
+    /// `oid`s of tables of the target that become partitions, so that rows may be restored into them.
+    pub joining: Vec<u32>,
     /// `oid`s of tables that the restore has just made: nothing is in them that rows could meet.
     pub fresh: HashSet<u32>,
 }
@@ -138,7 +140,10 @@ impl RestorePlan {
             is_in(&going, &r.schema, &r.name) || r.extension.as_deref().is_some_and(|e| taking.contains(e))
         });
         plan.going = gone.map(|r| r.oid).collect();
-        plan.set_aside_overlaps(catalog);
+        let joining = objects.attached();
+        let stays = |r: &&Relation| is_in(&joining, &r.schema, &r.name) && !plan.going.contains(&r.oid);
+        plan.joining = catalog.relations.iter().filter(stays).map(|r| r.oid).collect();
+        plan.set_aside_overlaps(catalog, &objects.detached());
         for sequence in &header.sequences {
             // A sequence that no table uses goes along when all tables do.
             let wanted = filter.is_all() || sequence.used_by.iter().any(|t| chosen.contains(t));
@@ -160,11 +165,18 @@ impl RestorePlan {
         Ok(plan)
     }
 
-    /// Sets aside tables that are partitions of one another by now: each would write the other's rows.
-    fn set_aside_overlaps(&mut self, catalog: &Catalog) {
+    /// Sets aside tables that are partitions of one another by now, and stay so: each would write the other's rows.
+    fn set_aside_overlaps(&mut self, catalog: &Catalog, detached: &HashSet<(String, String)>) {
+        let stays = |oid: &u32| {
+            let relation = catalog.relation(*oid);
+            relation.is_some_and(|r| !detached.contains(&(r.schema.clone(), r.name.clone())))
+        };
         let mut overlaps = Vec::new();
         for table in &self.tables {
-            for above in catalog.ancestors(table.relation) {
+            let above = |oid: &u32| catalog.relation(*oid).and_then(|r| r.partition_of);
+            let attached =
+                std::iter::successors(Some(table.relation), |oid| above(oid).filter(|_| stays(oid)));
+            for above in attached.skip(1) {
                 if let Some(parent) = self.tables.iter().find(|t| t.relation == above) {
                     let reason =
                         "in the target one is a partition of the other, in the archive they are apart";
@@ -261,7 +273,8 @@ impl RestorePlan {
     /// The tables in scope with everything above and below them in their partition trees.
     pub fn closure(&self, catalog: &Catalog) -> HashSet<u32> {
         let mut set = HashSet::new();
-        for root in self.tables.iter().map(|t| t.relation).chain(self.going.iter().copied()) {
+        let others = self.going.iter().chain(&self.joining).copied();
+        for root in self.tables.iter().map(|t| t.relation).chain(others) {
             let mut below = vec![root];
             while let Some(oid) = below.pop() {
                 set.insert(oid);
@@ -275,15 +288,17 @@ impl RestorePlan {
     /// The tables that are locked and saved: those whose rows are restored, and those that are removed; of a
     /// partition tree that is removed, its top.
     pub fn roots<'a>(&self, catalog: &'a Catalog) -> Vec<&'a Relation> {
-        let restored = self.tables.iter().map(|t| t.relation);
-        let below = |oid: &u32| {
-            let taken =
-                |above: u32| self.going.contains(&above) || self.tables.iter().any(|t| t.relation == above);
-            catalog.ancestors(*oid).any(taken) || self.tables.iter().any(|t| t.relation == *oid)
-        };
-        let removed = self.going.iter().copied().filter(|oid| !below(oid));
+        let is_restored = |oid: &u32| self.tables.iter().any(|t| t.relation == *oid);
+        // A partition that is about to be taken off is locked and saved with its tree.
+        let is_taken = |above: u32| self.going.contains(&above) || is_restored(&above);
+        let stands_alone = |oid: &u32| !catalog.ancestors(*oid).any(is_taken);
+        let restored = self.tables.iter().map(|t| t.relation).filter(stands_alone);
         let mut all: Vec<&Relation> = restored.filter_map(|oid| catalog.relation(oid)).collect();
-        removed.filter_map(|oid| catalog.relation(oid)).for_each(|r| with_own_rows(catalog, r, &mut all));
+        let others = self.going.iter().chain(&self.joining).copied();
+        let others = others.filter(|oid| !is_restored(oid) && stands_alone(oid));
+        others
+            .filter_map(|oid| catalog.relation(oid))
+            .for_each(|relation| with_own_rows(catalog, relation, &mut all));
         all
     }
 

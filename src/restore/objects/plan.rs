@@ -113,6 +113,14 @@ impl ObjectPlan {
             .enumerate()
             .filter_map(|(n, o)| Some((o.identity.strip_prefix("SHELL OF ")?, n)))
             .collect();
+        // Partitions that are to be taken off stay.
+        let is_attachment = |o: &&Object| o.kind == Kind::Attachment && o.section == Section::PreData;
+        let detached: HashSet<(Option<&String>, &String)> = chosen
+            .iter()
+            .map(|n| &live[*n])
+            .filter(is_attachment)
+            .filter_map(|o| o.table.as_ref().map(|(schema, name)| (Some(schema), name)))
+            .collect();
         let mut removed = chosen.clone();
         let mut next: Vec<usize> = chosen.iter().copied().collect();
         let mut blocked = Vec::new();
@@ -134,6 +142,9 @@ impl ObjectPlan {
                 // What inherits from a table is what that is; its rows are in the archive where it is.
                 let is_heir = is_table(cause) && archived.contains_key(object.identity.as_str());
                 let holds_rows = is_table(object) && !is_heir;
+                if holds_rows && detached.contains(&(object.schema.as_ref(), &object.name)) {
+                    continue;
+                }
                 if holds_rows || (cause.kind == Kind::Schema && object.kind != Kind::Privileges) {
                     blocked.push(format!("{} needs {}", object.identity, cause.identity));
                     continue;
@@ -251,6 +262,20 @@ impl ObjectPlan {
     /// Extensions that are removed, with their tables.
     pub fn extensions_going(&self) -> HashSet<&str> {
         self.gone().filter(|o| o.kind == Kind::Extension).map(|o| o.name.as_str()).collect()
+    }
+
+    /// Tables that become partitions, by schema and name.
+    pub fn attached(&self) -> HashSet<(String, String)> {
+        let made = self.make.iter().chain(&self.put_back);
+        let attachments = made.filter(|o| o.kind == Kind::Attachment && o.section == Section::PreData);
+        attachments.filter_map(|o| o.table.clone()).collect()
+    }
+
+    /// Partitions that are taken off and stay, by schema and name.
+    pub fn detached(&self) -> HashSet<(String, String)> {
+        let attachments = self.remove.iter();
+        let attachments = attachments.filter(|o| o.kind == Kind::Attachment && o.section == Section::PreData);
+        attachments.filter_map(|o| o.table.clone()).collect()
     }
 
     /// Tables that are removed, by schema and name.
