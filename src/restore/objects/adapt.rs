@@ -2,9 +2,21 @@
 
 use crate::schema::{Kind, Object};
 
-/// Changes what a server of `version` (`server_version_num`) no longer takes, where that changes nothing else.
-pub fn to_version(objects: &mut [Object], version: u32) {
-    if version < 180_000 {
+/// Changes what a server of version `to` (`server_version_num`) no longer takes, or takes otherwise than that of version
+/// `from` did, where that changes nothing else.
+pub fn to_version(objects: &mut [Object], from: u32, to: u32) {
+    // Before 16 a subscription worked with the privileges of its owner, since then with those of each table's, unless it
+    // says so.
+    if from < 160_000 && to >= 160_000 {
+        for object in objects.iter_mut().filter(|o| o.kind == Kind::Subscription) {
+            for sql in object.create.iter_mut().filter(|sql| sql.starts_with("CREATE SUBSCRIPTION ")) {
+                if let Some(rest) = sql.strip_suffix(')') {
+                    *sql = format!("{rest}, run_as_owner = true)");
+                }
+            }
+        }
+    }
+    if to < 180_000 {
         return;
     }
     // A partitioned table has no storage, so that UNLOGGED never meant anything for one (release notes of 18).
