@@ -81,6 +81,7 @@ impl RestorePlan {
         objects: &ObjectPlan,
     ) -> Result<RestorePlan, Failure> {
         let (coming, going) = (objects.coming(), objects.going());
+        let taking = objects.extensions_going();
         let is_in = |set: &HashSet<(String, String)>, schema: &str, name: &str| {
             !set.is_empty() && set.contains(&(schema.to_owned(), name.to_owned()))
         };
@@ -133,7 +134,9 @@ impl RestorePlan {
                 Err(reason) => plan.misfits.push((table.shown(), reason)),
             }
         }
-        let gone = catalog.relations.iter().filter(|r| is_in(&going, &r.schema, &r.name));
+        let gone = catalog.relations.iter().filter(|r| {
+            is_in(&going, &r.schema, &r.name) || r.extension.as_deref().is_some_and(|e| taking.contains(e))
+        });
         plan.going = gone.map(|r| r.oid).collect();
         plan.set_aside_overlaps(catalog);
         for sequence in &header.sequences {

@@ -204,7 +204,8 @@ impl Rebuild<'_> {
         after::all(self, &sessions).await?;
         // With everything in place: what reads tables under other roles' privileges, and what would act upon the rest.
         self.privileges().await?;
-        self.define(|o| o.kind.is_last()).await?;
+        self.define(|o| o.kind.is_last() && o.kind != Kind::EventTrigger).await?;
+        self.define(|o| o.kind == Kind::EventTrigger).await?;
         client.batch_execute("RESET synchronous_commit").await?;
         // The transactions before it were not waited for; this one is, and with it all before it.
         client.batch_execute("BEGIN; SELECT pg_catalog.pg_current_xact_id(); COMMIT").await?;

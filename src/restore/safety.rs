@@ -73,8 +73,13 @@ impl Safety<'_> {
         let mut plan = Plan::of(&self.catalog, roots.collect(), Rows::All);
         // Those of tables that are removed go with them.
         let of_removed = |s: &SequenceInfo| s.used_by.iter().any(|t| self.plan.going.contains(t));
+        let of_extension = |s: &SequenceInfo| {
+            let name = s.extension.as_deref();
+            name.is_some_and(|name| self.objects.iter().any(|o| o.kind == Kind::Extension && o.name == name))
+        };
         let removed = self.catalog.sequences.iter().filter(|s| {
             of_removed(s)
+                || of_extension(s)
                 || self.objects.iter().any(|o| o.kind == Kind::Sequence && o.is_named(&s.schema, &s.name))
         });
         let sequences: HashSet<u32> =

@@ -65,7 +65,9 @@ fn a_failure_at_the_very_end_leaves_the_database_empty_again_on_18() {
 }
 
 fn undone_and_redone(major: u32) {
-    let Some(all) = all_kinds(major, &format!("refilled {major}"), "") else { return };
+    // It writes whatever a restore does, staging included: see the guide on event triggers that are always on.
+    let quiet = "ALTER EVENT TRIGGER event_replica DISABLE";
+    let Some(all) = all_kinds(major, &format!("refilled {major}"), quiet) else { return };
     let [should, before] = [&all.source, &all.target].map(|url| state(&all.client, url));
     all.keeper.ok(&["restore", "--safe", "--file", &all.archive]);
     same("after the restore", &should, &state(&all.client, &all.target));

@@ -85,7 +85,9 @@ impl Attempt<'_> {
             return Err(plan.misfit_failure());
         }
         let coming = objects.coming();
-        let is_fresh = |r: &&Relation| coming.contains(&(r.schema.clone(), r.name.clone()));
+        let is_new = |r: &Relation| coming.contains(&(r.schema.clone(), r.name.clone()));
+        // A new tree may have got old partitions, with rows in them.
+        let is_fresh = |r: &&Relation| is_new(r) && catalog.leaves(r).into_iter().all(is_new);
         plan.fresh = catalog.relations.iter().filter(is_fresh).map(|r| r.oid).collect();
         for (table, error) in std::mem::take(&mut plan.misfits) {
             if log.tables_failed.iter().all(|f| f.table != table) {

@@ -108,6 +108,11 @@ impl ObjectPlan {
         for (n, object) in live.iter().enumerate() {
             object.needs.iter().for_each(|need| needed_by.entry(*need as usize).or_default().push(n));
         }
+        let declarations: HashMap<&str, usize> = live
+            .iter()
+            .enumerate()
+            .filter_map(|(n, o)| Some((o.identity.strip_prefix("SHELL OF ")?, n)))
+            .collect();
         let mut removed = chosen.clone();
         let mut next: Vec<usize> = chosen.iter().copied().collect();
         let mut blocked = Vec::new();
@@ -120,6 +125,7 @@ impl ObjectPlan {
                 let sequences = live[n].needs.iter().map(|s| *s as usize);
                 along.extend(sequences.filter(|s| live[*s].kind == Kind::Sequence));
             }
+            along.extend(declared(live, n, &declarations));
             for other in along {
                 if removed.contains(&other) {
                     continue;
@@ -167,8 +173,11 @@ impl ObjectPlan {
         self.in_place.retain(|(o, _)| !gone.contains(o.identity.as_str()));
         self.adjust.retain(|(o, _)| !gone.contains(o.identity.as_str()));
         self.differing.retain(|identity, _| !gone.contains(identity.as_str()));
-        let again =
-            archived.values().filter(|o| gone.contains(o.identity.as_str()) && !making.contains(&o.identity));
+        let goes = |o: &&&Object| {
+            let whole = o.identity.strip_prefix("SHELL OF ").unwrap_or(&o.identity);
+            gone.contains(whole) || gone.contains(o.identity.as_str())
+        };
+        let again = archived.values().filter(goes).filter(|o| !making.contains(&o.identity));
         self.make.extend(again.map(|o| (*o).clone()));
         let (statements, along) = removal::split(live, &removed);
         let objects = |all: Vec<usize>| all.into_iter().map(|n| live[n].clone()).collect();
@@ -239,6 +248,11 @@ impl ObjectPlan {
             .is_some_and(|name| self.make.iter().any(|o| o.kind == Kind::Extension && o.name == *name))
     }
 
+    /// Extensions that are removed, with their tables.
+    pub fn extensions_going(&self) -> HashSet<&str> {
+        self.gone().filter(|o| o.kind == Kind::Extension).map(|o| o.name.as_str()).collect()
+    }
+
     /// Tables that are removed, by schema and name.
     pub fn going(&self) -> HashSet<(String, String)> {
         let relations = self.gone().filter(|o| is_table(o));
@@ -264,9 +278,12 @@ impl ObjectPlan {
         all.filter(|o| o.section == section && !o.kind.is_last()).collect()
     }
 
-    /// What is made last of all.
+    /// What is made last of all, event triggers behind the filling of views, which they would act upon.
     pub fn made_last(&self) -> Vec<&Object> {
-        self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_last()).collect()
+        let all = self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_last());
+        let (triggers, others): (Vec<&Object>, Vec<&Object>) =
+            all.partition(|o| o.kind == Kind::EventTrigger);
+        [others, triggers].concat()
     }
 }
 
@@ -312,6 +329,15 @@ fn is_table(object: &Object) -> bool {
 
 fn is_table_in(live: &[Object], n: u32, removed: &BTreeSet<usize>) -> bool {
     removed.contains(&(n as usize)) && live.get(n as usize).is_some_and(is_table)
+}
+
+/// What goes with an object that was declared first: its declaration, and a type's own functions.
+fn declared(live: &[Object], n: usize, declarations: &HashMap<&str, usize>) -> Vec<usize> {
+    let object = &live[n];
+    let Some(declaration) = declarations.get(object.identity.as_str()) else { return Vec::new() };
+    let needs = object.needs.iter().map(|need| *need as usize);
+    let is_own = |n: &usize| live[*n].kind == Kind::Function && live[*n].drop.is_empty();
+    needs.filter(is_own).chain([*declaration]).collect()
 }
 
 /// Schemas and extensions hold what is not the archive's: they are never removed to be made again. What cannot be
