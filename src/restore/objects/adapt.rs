@@ -2,6 +2,9 @@
 
 use crate::schema::{Kind, Object};
 
+/// The privileges on a table before version 17.
+const ALL_BEFORE_17: &str = "SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER";
+
 /// Changes what a server of version `to` (`server_version_num`) no longer takes, or takes otherwise than that of version
 /// `from` did, where that changes nothing else.
 pub fn to_version(objects: &mut [Object], from: u32, to: u32) {
@@ -13,6 +16,17 @@ pub fn to_version(objects: &mut [Object], from: u32, to: u32) {
                 if let Some(rest) = sql.strip_suffix(')') {
                     *sql = format!("{rest}, run_as_owner = true)");
                 }
+            }
+        }
+    }
+    // 17 made MAINTAIN a privilege of tables. What was all before is not all any more, and what was never there is not
+    // revoked.
+    if from < 170_000 && to >= 170_000 {
+        for grant in objects.iter_mut().flat_map(|o| &mut o.privileges) {
+            let sql = &mut grant.sql;
+            let is_plain = sql.starts_with("GRANT ALL ON TABLE ") || sql.starts_with("REVOKE ALL ON TABLE ");
+            if is_plain || (sql.starts_with("ALTER DEFAULT PRIVILEGES ") && sql.contains(" ALL ON TABLES ")) {
+                *sql = sql.replacen(" ALL ON TABLE", &format!(" {ALL_BEFORE_17} ON TABLE"), 1);
             }
         }
     }
