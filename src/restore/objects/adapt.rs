@@ -14,7 +14,9 @@ pub fn to_version(objects: &mut [Object], from: u32, to: u32) {
         for object in objects.iter_mut().filter(|o| o.kind == Kind::Subscription) {
             for sql in object.create.iter_mut().filter(|sql| sql.starts_with("CREATE SUBSCRIPTION ")) {
                 if let Some(rest) = sql.strip_suffix(')') {
-                    *sql = format!("{rest}, run_as_owner = true)");
+                    // Before 14 nothing was streamed and nobody could say so; 18 streams unless told otherwise.
+                    let streaming = if from < 140_000 { ", streaming = off" } else { "" };
+                    *sql = format!("{rest}{streaming}, run_as_owner = true)");
                 }
             }
         }
