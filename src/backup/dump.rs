@@ -207,7 +207,10 @@ async fn drain(client: &Client, shared: &Shared, sender: &mpsc::Sender<SealedChu
     loop {
         let Some(unit) = lock(&shared.units).pop_front() else { break };
         copy_unit(client, shared, &unit, &mut encoder, sender).await?;
-        client.batch_execute(GIVE_BACK).await?;
+        client.batch_execute(GIVE_BACK).await.map_err(|error| {
+            let table = &shared.names[unit.table as usize];
+            Failure::from_server(&error).while_doing(format!("reading table {table}"))
+        })?;
     }
     client.batch_execute("RELEASE SAVEPOINT pgkeep_unit").await?;
     Ok(())

@@ -69,7 +69,7 @@ impl ObjectOptions {
 pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions, version: u32) -> Vec<Object> {
     let Some(schema) = header.schema.as_ref().filter(|_| options.any_objects()) else { return Vec::new() };
     let mut objects = schema.objects.clone();
-    adapt::to_version(&mut objects, version);
+    adapt::to_version(&mut objects, header.source.server_version_num, version);
     if !filter.is_all() {
         objects = scope::with_tables(objects, |schema, name| filter.wants(schema, name)).0;
     }
