@@ -134,6 +134,20 @@ fn an_empty_database_is_rebuilt_with_its_large_objects_and_without_objects_they_
 }
 
 #[test]
+fn a_backup_of_definitions_alone_has_none() {
+    let original = database(None, "large_schema_only");
+    original.execute("CREATE TABLE t (id int PRIMARY KEY)");
+    let pgkeep = Pgkeep::on(&original.url);
+    pgkeep.ok(&["backup", "--schema-only"]);
+    let archive = pgkeep.only_file("backups").to_str().unwrap().to_owned();
+    pgkeep.ok(&["diff", &archive, "live", "--schema", "--exit-code"]);
+    let empty = original.cluster.database("large_schema_only_rebuilt");
+    Pgkeep::on(&empty.url).ok(&["restore", "--file", &archive]);
+    assert_eq!(contents(&empty), "");
+    assert_eq!(empty.value("SELECT count(*) FROM t"), "0");
+}
+
+#[test]
 fn they_are_left_out_where_tables_are_chosen_or_they_are_excluded() {
     let database = database(None, "large_chosen");
     database.execute("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY);");

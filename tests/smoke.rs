@@ -34,7 +34,7 @@ fn the_smoke_script_fails_when_there_is_no_server() {
 fn the_demo_restores_and_undoes_and_ends_with_the_restore_log() {
     let run = script("demo", &[]);
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
-    assert_eq!(run.stdout.matches("yes, all").count(), 2, "{}", run.stdout);
+    assert_eq!(run.stdout.matches("yes, all").count(), 3, "{}", run.stdout);
     let log = run.stdout.rsplit("restore_log_").next().unwrap();
     let log: serde_json::Value = serde_json::from_str(log.split_once('\n').unwrap().1).unwrap();
     assert_eq!(log["status"], "completed");

@@ -18,7 +18,7 @@ use crate::folders::{self, Folders};
 use crate::postgres::connect::Session;
 use crate::postgres::ddl;
 use crate::progress::{Events, Phase};
-use crate::schema::{Schema, scope};
+use crate::schema::{Kind, Schema, scope};
 
 /// How long after an interruption the engine may take to end in its own way before it is cut off.
 const GRACE: Duration = Duration::from_secs(3);
@@ -172,6 +172,12 @@ impl Backup<'_> {
                 self.events
                     .warn(format!("{identity} is left out: it refers to a table that is not backed up"));
             }
+        }
+        if options.content == Content::Schema {
+            // They count as rows, as in pg_dump --schema-only.
+            let objects = &schema.objects;
+            let kept = (0..objects.len()).filter(|n| objects[*n].kind != Kind::LargeObject).collect();
+            schema.objects = scope::keep(schema.objects, &kept);
         }
         if let Some(roles) = options.roles {
             let passwords = roles == Roles::WithPasswords;

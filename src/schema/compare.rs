@@ -55,12 +55,12 @@ pub fn differences(a: &Object, b: &Object) -> Vec<&'static str> {
     what
 }
 
-/// Compares all objects of two schemas by their identities.
+/// Compares all objects of two schemas by their identities. Large objects are left out: they count as rows.
 pub fn compare<'a>(old: &'a [Object], new: &'a [Object]) -> Comparison<'a> {
     let before: HashMap<&str, &Object> = old.iter().map(|o| (o.identity.as_str(), o)).collect();
     let after: HashMap<&str, &Object> = new.iter().map(|o| (o.identity.as_str(), o)).collect();
     let mut comparison = Comparison::default();
-    for object in new.iter().filter(|o| !is_declaration(o)) {
+    for object in new.iter().filter(|o| is_compared(o)) {
         match before.get(object.identity.as_str()) {
             None => comparison.added.push(object),
             Some(other) => match differences(other, object) {
@@ -70,13 +70,17 @@ pub fn compare<'a>(old: &'a [Object], new: &'a [Object]) -> Comparison<'a> {
         }
     }
     comparison.removed =
-        old.iter().filter(|o| !is_declaration(o) && !after.contains_key(o.identity.as_str())).collect();
+        old.iter().filter(|o| is_compared(o) && !after.contains_key(o.identity.as_str())).collect();
     comparison
 }
 
-/// Whether an object only declares another one, which follows: nobody sees the difference in a database.
-fn is_declaration(object: &Object) -> bool {
-    matches!(object.kind, Kind::ShellType | Kind::View) && object.identity.starts_with("SHELL OF ")
+/// Not what only declares another object, which follows: nobody sees the difference in a database.
+fn is_compared(object: &Object) -> bool {
+    match object.kind {
+        Kind::LargeObject => false,
+        Kind::ShellType | Kind::View => !object.identity.starts_with("SHELL OF "),
+        _ => true,
+    }
 }
 
 fn sorted(texts: &[String]) -> Vec<&String> {

@@ -88,7 +88,10 @@ impl Graph {
             }
         }
         for edge in edges {
-            let (Some(from), Some(to)) = (place(&graph, edge.from), place(&graph, edge.to)) else { continue };
+            // What an extension's members need is the extension's own business, and less still needs it what a user made
+            // of its tables, such as a publication's: what comes with something else only has things that need it.
+            let from = graph.places.get(&edge.from).copied();
+            let (Some(from), Some(to)) = (from, place(&graph, edge.to)) else { continue };
             // A view's columns are the view's, its query is its rule's; a type's declaration has its schema only.
             let declared = match graph.nodes[from].object.kind {
                 Kind::View => edge.from.class == class::CLASS,
