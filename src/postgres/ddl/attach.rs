@@ -7,8 +7,8 @@ use super::draft::{Address, Body, Draft, at, class};
 use super::privileges::Privileges;
 use crate::schema::{Kind, Object, Section};
 
-/// Leaves out what belongs to extensions: their members, and what belongs to a table that is one. Returns, for each
-/// address that went with them, the extension that brings it.
+/// Leaves out what belongs to extensions: their members, and what belongs to a table that is one, but for its place in a
+/// publication, which is the publication's. Returns, for each address that went with them, the extension that brings it.
 pub fn leave_to_extensions(
     drafts: &mut Vec<Draft>,
     members: HashMap<Address, Address>,
@@ -23,9 +23,11 @@ pub fn leave_to_extensions(
     drafts.retain(|draft| {
         let object = &draft.object;
         let own = alias.get(&draft.at).copied();
+        let of_publication = draft.at.class == class::PUBLICATION_REL;
         let by_table = object
             .table
             .as_ref()
+            .filter(|_| !of_publication)
             .and_then(|(schema, name)| tables.get(&(Some(schema.clone()), name.clone())).copied());
         let Some(extension) = own.or(by_table) else { return true };
         alias.insert(draft.at, extension);
