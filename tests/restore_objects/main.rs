@@ -10,6 +10,7 @@ mod emptied;
 #[path = "../schema/fixture.rs"]
 mod fixture;
 mod killed;
+mod later;
 mod merged;
 mod replaced;
 mod roles;

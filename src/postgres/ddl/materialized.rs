@@ -158,6 +158,7 @@ fn refresh(row: &Row, sources: &[u32]) -> Draft {
     let (oid, schema, name, sql): (u32, &str, &str, &str) = (row.get(0), row.get(1), row.get(2), row.get(3));
     let mut object = post_data(of_table(Kind::Refresh, format!("REFRESH {sql}"), name, (schema, name)));
     object.create = vec![format!("REFRESH MATERIALIZED VIEW {sql}")];
+    object.drop = vec![format!("REFRESH MATERIALIZED VIEW {sql} WITH NO DATA")];
     let mut draft = Draft::new(at(class::REFRESH, oid), object);
     draft.needs.push(at(class::CLASS, oid));
     draft.needs.extend(sources.iter().map(|source| at(class::REFRESH, *source)));

@@ -21,6 +21,8 @@ const BATCH: usize = 50;
 pub enum What {
     /// Those that make it, with owner and comments.
     Definition,
+    /// The same, for what only the target has and had to make room.
+    PutBack,
     /// GRANT and REVOKE.
     Privileges,
     /// Those that remove it where it is there.
@@ -30,7 +32,7 @@ pub enum What {
 impl What {
     fn statements(self, object: &Object, style: &Style) -> Vec<String> {
         match self {
-            What::Definition => object.definition(style),
+            What::Definition | What::PutBack => object.definition(style),
             What::Privileges => object.privilege_statements(style),
             What::Removal => object.removal(),
         }
@@ -39,6 +41,7 @@ impl What {
     fn doing(self, object: &Object) -> String {
         match self {
             What::Definition => format!("making {}", object.identity),
+            What::PutBack => format!("putting back {}, which only the target has", object.identity),
             What::Privileges => format!("granting privileges on {}", object.identity),
             What::Removal => format!("removing {}", object.identity),
         }
@@ -70,7 +73,16 @@ pub async fn run(client: &Client, objects: &[&Object], what: What, style: &Style
 /// Runs `what` of one object.
 pub async fn one(client: &Client, object: &Object, what: What, style: &Style) -> Result<(), Failure> {
     for sql in what.statements(object, style) {
-        statement(client, &sql).await.map_err(|e| explain(&e).while_doing(what.doing(object)))?;
+        statement(client, &sql).await.map_err(|e| {
+            let failure = match what {
+                // The archive is not what it does not fit.
+                What::PutBack => Failure::from_server(&e).next(
+                    "drop it first, or change it so that it fits what is restored, then run the same command again",
+                ),
+                _ => explain(&e),
+            };
+            failure.while_doing(what.doing(object))
+        })?;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> R
     let joining = plan.joining();
     let (attachments, early): (Vec<&Object>, Vec<&Object>) =
         plan.made_in(Section::PreData).into_iter().partition(|o| joining.is_attachment(o));
-    run(client, &early, What::Definition, style).await?;
+    define(client, plan, early, style).await?;
     for (archived, _) in &plan.in_place {
         let made =
             Object { create: in_place(archived), comments: Vec::new(), owner: None, ..archived.clone() };
@@ -53,8 +53,8 @@ pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> R
     }
     let of_joining: Vec<&Object> =
         plan.made_in(Section::PostData).into_iter().filter(|o| joining.is_index(o)).collect();
-    run(client, &of_joining, What::Definition, style).await?;
-    run(client, &attachments, What::Definition, style).await?;
+    define(client, plan, of_joining, style).await?;
+    define(client, plan, attachments, style).await?;
     // Rows are written as the role that connects.
     Ok(client.batch_execute("RESET ROLE").await?)
 }
@@ -70,11 +70,24 @@ pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Re
     let joining = plan.joining();
     let late: Vec<&Object> =
         plan.made_in(Section::PostData).into_iter().filter(|o| !joining.is_index(o)).collect();
-    run(client, &late, What::Definition, style).await?;
+    define(client, plan, late, style).await?;
     let made: Vec<&Object> = plan.make.iter().chain(&plan.put_back).collect();
     run(client, &made, What::Privileges, style).await?;
-    run(client, &plan.made_last(), What::Definition, style).await?;
+    define(client, plan, plan.made_last(), style).await?;
     Ok(client.batch_execute("RESET ROLE").await?)
+}
+
+/// Makes objects, put back ones behind.
+async fn define(
+    client: &Client,
+    plan: &ObjectPlan,
+    objects: Vec<&Object>,
+    style: &Style,
+) -> Result<(), Failure> {
+    let (back, made): (Vec<&Object>, Vec<&Object>) =
+        objects.into_iter().partition(|object| plan.is_put_back(object));
+    run(client, &made, What::Definition, style).await?;
+    run(client, &back, What::PutBack, style).await
 }
 
 /// The statements that replace an object of this identity.

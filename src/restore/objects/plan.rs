@@ -93,7 +93,7 @@ impl ObjectPlan {
                 .state("the target is untouched")
                 .next("see how with pgkeep diff FILE live --schema --full; --if-exists skip leaves them as they are, --if-exists replace replaces them"));
         }
-        plan.give_way(live, &archived_at, removed)?;
+        plan.give_way(live, &archived_at, removed, rollback)?;
         Ok(plan)
     }
 
@@ -103,6 +103,7 @@ impl ObjectPlan {
         live: &[Object],
         archived: &HashMap<&str, &Object>,
         chosen: BTreeSet<usize>,
+        rollback: bool,
     ) -> Result<(), Failure> {
         let mut needed_by: HashMap<usize, Vec<usize>> = HashMap::new();
         for (n, object) in live.iter().enumerate() {
@@ -125,7 +126,9 @@ impl ObjectPlan {
         let mut next: Vec<usize> = chosen.iter().copied().collect();
         let mut blocked = Vec::new();
         while let Some(n) = next.pop() {
-            let mut along: Vec<usize> = needed_by.get(&n).cloned().unwrap_or_default();
+            // What a materialized view was filled from may be empty afterwards.
+            let is_data = live[n].kind == Kind::Refresh;
+            let mut along = needed_by.get(&n).filter(|_| !is_data).cloned().unwrap_or_default();
             // A sequence goes with the column that it belongs to.
             if live[n].kind == Kind::SequenceOwner
                 && live[n].needs.iter().any(|t| is_table_in(live, *t, &removed))
@@ -154,40 +157,20 @@ impl ObjectPlan {
             }
         }
         if !blocked.is_empty() {
-            return Err(Failure::failed(format!(
-                "objects cannot be replaced while others need them:\n    {}",
-                blocked.join("\n    ")
-            ))
-            .state("the target is untouched")
-            .next("change them by hand (ALTER …), leave them as they are with --if-exists skip, or replace the tables as well: --clean"));
+            return Err(blocked_failure(&blocked, rollback));
         }
         let making: HashSet<String> = self.make.iter().map(|o| o.identity.clone()).collect();
         let gone: HashSet<&str> = removed.iter().map(|n| live[*n].identity.as_str()).collect();
-        let tables: HashSet<(&str, &str)> = removed
-            .iter()
-            .filter(|n| is_table(&live[**n]))
-            .map(|n| (live[*n].schema.as_deref().unwrap_or_default(), live[*n].name.as_str()))
-            .collect();
-        let of_removed = |o: &Object| {
-            o.table.as_ref().is_some_and(|(schema, name)| tables.contains(&(schema.as_str(), name.as_str())))
-        };
-        for n in &removed {
-            let object = &live[*n];
-            if archived.contains_key(object.identity.as_str()) {
-                continue;
-            }
-            // What belonged to a table that is replaced belonged to the table as it was.
-            if !chosen.contains(n) && !of_removed(object) {
-                self.put_back.push(object.clone());
-            }
+        let is_archived = |o: &Object| archived.contains_key(whole(&o.identity));
+        let (back, in_the_way) = removal::coming_back(live, &removed, &chosen, is_archived);
+        if !in_the_way.is_empty() {
+            return Err(blocked_failure(&in_the_way, rollback));
         }
+        self.put_back.extend(back.into_iter().map(|n| live[n].clone()));
         self.in_place.retain(|(o, _)| !gone.contains(o.identity.as_str()));
         self.adjust.retain(|(o, _)| !gone.contains(o.identity.as_str()));
         self.differing.retain(|identity, _| !gone.contains(identity.as_str()));
-        let goes = |o: &&&Object| {
-            let whole = o.identity.strip_prefix("SHELL OF ").unwrap_or(&o.identity);
-            gone.contains(whole) || gone.contains(o.identity.as_str())
-        };
+        let goes = |o: &&&Object| gone.contains(whole(&o.identity)) || gone.contains(o.identity.as_str());
         let again = archived.values().filter(goes).filter(|o| !making.contains(&o.identity));
         self.make.extend(again.map(|o| (*o).clone()));
         let (statements, along) = removal::split(live, &removed);
@@ -245,6 +228,11 @@ impl ObjectPlan {
         let back: HashSet<&str> =
             self.make.iter().chain(&self.put_back).map(|o| o.identity.as_str()).collect();
         self.gone().filter(|o| !back.contains(o.identity.as_str())).map(|o| o.identity.clone()).collect()
+    }
+
+    /// Whether it is one that the archive does not have, and that is made again.
+    pub fn is_put_back(&self, object: &Object) -> bool {
+        self.put_back.iter().any(|o| o.identity == object.identity)
     }
 
     /// Tables and sequences that are made, by schema and name.
@@ -348,7 +336,28 @@ fn what_differs(archived: &Object, live: &Object, options: &ObjectOptions) -> Ve
     what
 }
 
-fn is_table(object: &Object) -> bool {
+/// The identity of what an object declares or is.
+fn whole(identity: &str) -> &str {
+    identity.strip_prefix("SHELL OF ").unwrap_or(identity)
+}
+
+fn blocked_failure(blocked: &[String], rollback: bool) -> Failure {
+    let (what, next) = match rollback {
+        true => (
+            "the restore cannot be undone while what came later needs what it made",
+            "drop these first, or change them so that they need it no more: a rollback removes nothing that came later",
+        ),
+        false => (
+            "objects cannot be replaced while others need them",
+            "change them by hand (ALTER …), drop what needs them, leave them as they are with --if-exists skip, or replace the tables as well: --clean",
+        ),
+    };
+    Failure::failed(format!("{what}:\n    {}", blocked.join("\n    ")))
+        .state("the target is untouched")
+        .next(next)
+}
+
+pub(super) fn is_table(object: &Object) -> bool {
     matches!(object.kind, Kind::Table | Kind::ForeignTable)
 }
 

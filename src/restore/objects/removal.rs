@@ -1,7 +1,9 @@
-//! Which of the objects that are removed take a statement of their own, and which go along with their table.
+//! Which of the objects that are removed take a statement of their own, and which go along with their table; which of
+//! those that the archive does not have come back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::plan::is_table;
 use crate::schema::{Kind, Object};
 
 /// Splits the objects at `removed`: those that take a statement, the last first, and those that go along.
@@ -31,6 +33,56 @@ pub fn split(objects: &[Object], removed: &BTreeSet<usize>) -> (Vec<usize>, Vec<
         let object = &objects[**n];
         !object.drop.is_empty() && !goes_along(object)
     })
+}
+
+/// Of the objects at `removed` that are not archived, those that are to be put back, in their order, and what stands in
+/// the way of that: what an object needs that does not come back.
+///
+/// What was `chosen` goes for good. What belonged to a table that is replaced, or to a view that goes, belonged to that
+/// as it was.
+pub fn coming_back(
+    objects: &[Object],
+    removed: &BTreeSet<usize>,
+    chosen: &BTreeSet<usize>,
+    is_archived: impl Fn(&Object) -> bool,
+) -> (Vec<usize>, Vec<String>) {
+    let table_goes = |n: usize| removed.contains(&n) && is_table(&objects[n]);
+    let goes = |n: usize| chosen.contains(&n) && !is_archived(&objects[n]);
+    let is_view = |o: &Object| matches!(o.kind, Kind::View | Kind::MaterializedView);
+    let holders: HashSet<(&str, &str)> = removed
+        .iter()
+        .filter(|n| table_goes(**n) || (goes(**n) && is_view(&objects[**n])))
+        .map(|n| (objects[*n].schema.as_deref().unwrap_or_default(), objects[*n].name.as_str()))
+        .collect();
+    let owners = removed.iter().map(|n| &objects[*n]).filter(|o| o.kind == Kind::SequenceOwner);
+    let of_columns: HashSet<usize> = owners
+        .map(|o| o.needs.iter().map(|need| *need as usize))
+        .filter(|needs| needs.clone().any(table_goes))
+        .flatten()
+        .collect();
+    let belongs = |n: usize| {
+        let object = &objects[n];
+        let holder = object.table.as_ref();
+        holder.is_some_and(|(schema, name)| holders.contains(&(schema.as_str(), name.as_str())))
+            || (object.kind == Kind::Sequence && of_columns.contains(&n))
+    };
+    let mut lost: HashSet<usize> = HashSet::new();
+    let (mut back, mut in_the_way) = (Vec::new(), Vec::new());
+    for n in removed.iter().copied().filter(|n| !is_archived(&objects[*n])) {
+        if goes(n) || belongs(n) {
+            lost.insert(n);
+            continue;
+        }
+        match objects[n].needs.iter().find(|need| lost.contains(&(**need as usize))) {
+            None => back.push(n),
+            Some(need) => {
+                let cause = &objects[*need as usize].identity;
+                in_the_way.push(format!("{} needs {cause}, which goes", objects[n].identity));
+                lost.insert(n);
+            }
+        }
+    }
+    (back, in_the_way)
 }
 
 #[cfg(test)]
