@@ -126,3 +126,54 @@ fn sections_are_undone_one_after_the_other() {
         world.is_as(file, before);
     }
 }
+
+/// What a platform grants on whatever is made.
+const DEFAULTS: &str = "
+    ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO object_reader;
+    ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO object_writer;
+    ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+    ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO object_reader;
+    ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO object_reader;
+    ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC;";
+
+#[test]
+fn default_privileges_of_the_target_do_not_act_upon_what_is_made_or_put_back() {
+    let archived = "CREATE SCHEMA s; CREATE TABLE t (a serial PRIMARY KEY); CREATE VIEW v AS SELECT a FROM t; CREATE TYPE s.mood AS ENUM ('x');
+        CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT lo_from_bytea(4711, 'x')";
+    let others = "CREATE TABLE mine (a int)";
+    let on_v =
+        "CREATE VIEW on_v AS SELECT a FROM v; CREATE FUNCTION ff(v) RETURNS int LANGUAGE sql AS 'SELECT 1'";
+    for major in [None, Some(18)] {
+        let name = format!("later defaults {}", major.unwrap_or_default());
+        let Some(world) = World::on(major, &name, archived) else { continue };
+        let defaults = match major {
+            Some(18) => {
+                format!("{DEFAULTS} ALTER DEFAULT PRIVILEGES GRANT SELECT ON LARGE OBJECTS TO object_reader;")
+            }
+            _ => DEFAULTS.to_owned(),
+        };
+        let should = world.made_by(&format!("{name} should"), &format!("{archived}; {others}; {defaults}"));
+        world.database.execute(&format!(
+            "DROP SCHEMA s CASCADE; DROP TABLE t CASCADE; SELECT lo_unlink(4711); {others}; {defaults}"
+        ));
+        let before = world.state();
+        world.restore(&["--safe"]);
+        world.is_as(&format!("{name}: after the restore"), &should);
+        world.undo_and_redo(&before, &should);
+        // What has to make room for a view comes back as it was.
+        let should = world.made_by(
+            &format!("{name} should put back"),
+            &format!("{archived}; {others}; {on_v}; {defaults}"),
+        );
+        world.database.execute(&format!(
+            "DROP VIEW v; CREATE VIEW v AS SELECT a, 1 AS b FROM t; REVOKE ALL ON v FROM object_reader, object_writer;
+             {on_v}; REVOKE ALL ON on_v FROM object_reader, object_writer; GRANT EXECUTE ON FUNCTION ff(v) TO PUBLIC"
+        ));
+        let before = world.state();
+        world.restore(&["--safe", "--if-exists", "replace"]);
+        world.is_as(&format!("{name}: after replacing"), &should);
+        world.undo_and_redo(&before, &should);
+        world.restore(&["--safe", "--if-exists", "replace"]);
+        assert_eq!(world.keeper.restore_log()["objects_replaced"], serde_json::json!([]));
+    }
+}

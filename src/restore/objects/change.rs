@@ -33,6 +33,7 @@ pub async fn not_in_place(client: &Client, plan: &ObjectPlan) -> Result<HashSet<
 
 /// Up to the rows: removes what has to go, changes what is there, makes what stands before the rows.
 pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
+    set_defaults_aside(client, plan, style).await?;
     client.batch_execute(&format!("{} {}", apply::SETTINGS, as_role(style))).await?;
     let remove: Vec<&Object> = plan.remove.iter().collect();
     run(client, &remove, What::Removal, style).await?;
@@ -47,7 +48,7 @@ pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> R
     }
     // A sequence that belongs to a column has its table's owner, and only gets another one with it.
     let is_sequence = |(archived, _): &&(Object, Object)| archived.kind == Kind::Sequence;
-    let all = || plan.in_place.iter().chain(&plan.adjust);
+    let all = || plan.in_place.iter().chain(&plan.adjust).filter(|pair| !is_defaults(pair));
     for (archived, live) in all().filter(|o| !is_sequence(o)).chain(all().filter(is_sequence)) {
         adjust(client, archived, live, style).await?;
     }
@@ -73,6 +74,10 @@ pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Re
     define(client, plan, late, style).await?;
     let made: Vec<&Object> = plan.make.iter().chain(&plan.put_back).collect();
     run(client, &made, What::Privileges, style).await?;
+    for (archived, live) in plan.adjust.iter().filter(is_defaults) {
+        adjust(client, archived, live, style).await?;
+    }
+    put_defaults_back(client, plan, style).await?;
     define(client, plan, plan.made_last(), style).await?;
     Ok(client.batch_execute("RESET ROLE").await?)
 }
@@ -88,6 +93,42 @@ async fn define(
         objects.into_iter().partition(|object| plan.is_put_back(object));
     run(client, &made, What::Definition, style).await?;
     run(client, &back, What::PutBack, style).await
+}
+
+fn is_defaults((archived, _): &&(Object, Object)) -> bool {
+    archived.kind == Kind::DefaultPrivileges
+}
+
+/// Takes the default privileges away that would act upon what is made: those of the roles that make it. What objects are
+/// granted is said from what a new one has where there are none.
+async fn set_defaults_aside(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
+    let makers = makers(client, plan, style).await?;
+    let aside = plan.default_privileges.iter().filter(|o| makers.contains(&o.name));
+    run(client, &aside.collect::<Vec<_>>(), What::Removal, style).await
+}
+
+/// Gives back those that stay as they are.
+async fn put_defaults_back(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
+    if plan.default_privileges.is_empty() {
+        return Ok(());
+    }
+    client.batch_execute("RESET ROLE").await?;
+    let makers = makers(client, plan, style).await?;
+    let touched: HashSet<String> = plan.touched().into_iter().collect();
+    let back =
+        plan.default_privileges.iter().filter(|o| makers.contains(&o.name) && !touched.contains(&o.identity));
+    let back: Vec<&Object> = back.collect();
+    run(client, &back, What::Privileges, &Style::default()).await?;
+    Ok(client.batch_execute(&as_role(style)).await?)
+}
+
+/// The roles that make objects, where there are default privileges that could act.
+async fn makers(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<HashSet<String>, Failure> {
+    if plan.default_privileges.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let own: String = client.query_typed("SELECT CURRENT_USER::pg_catalog.text", &[]).await?[0].get(0);
+    Ok(std::iter::once(own).chain(style.role.clone()).collect())
 }
 
 /// The statements that replace an object of this identity.

@@ -23,6 +23,8 @@ pub struct ObjectPlan {
     pub in_place: Vec<(Object, Object)>,
     /// Objects of which only owner, comments or privileges are changed: archived and live.
     pub adjust: Vec<(Object, Object)>,
+    /// The target's default privileges, which must not act upon what is made or put back.
+    pub default_privileges: Vec<Object>,
     /// Objects that differ and stay, and what differs.
     pub differing: BTreeMap<String, String>,
     /// Objects that are there just so.
@@ -94,6 +96,8 @@ impl ObjectPlan {
                 .next("see how with pgkeep diff FILE live --schema --full; --if-exists skip leaves them as they are, --if-exists replace replaces them"));
         }
         plan.give_way(live, &archived_at, removed, rollback)?;
+        plan.default_privileges =
+            live.iter().filter(|o| o.kind == Kind::DefaultPrivileges).cloned().collect();
         Ok(plan)
     }
 
