@@ -170,7 +170,7 @@ async fn confirm(context: &Context, prepared: &Prepared, yes: bool) -> Result<()
         lost.push(format!(
             "Rows of {} may be overwritten{}: {}",
             count(prepared.tables_with_rows.len() as u64, "table"),
-            if prepared.mode() == Mode::Exact { " or deleted" } else { "" },
+            if prepared.deletes_rows { " or deleted" } else { "" },
             abridged(&prepared.tables_with_rows),
         ));
     }

@@ -1,6 +1,7 @@
 //! One try at the restoring transaction, from BEGIN to the moment before COMMIT.
 
 mod definitions;
+mod going;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,6 +92,7 @@ impl Attempt<'_> {
         let Locked { catalog, plan, objects, live } = self.lock().await?;
         self.check(&catalog, &plan, log)?;
         log.objects_differing = objects.differing.clone();
+        let going = self.count_going(&catalog, &plan).await?;
         let large = self.stage_large_objects(&catalog, &plan, log).await?;
 
         if self.options.safe && !self.options.dry_run {
@@ -118,6 +120,7 @@ impl Attempt<'_> {
             self.save(log)?;
         }
         log.before_counts = verify::counts(client, &plan.tables).await?;
+        log.before_counts.extend(going::before(&going));
         if let Some(table) = &plan.large_objects {
             log.before_counts.insert(table.shown.clone(), large_objects::count(client).await?);
         }
@@ -125,13 +128,14 @@ impl Attempt<'_> {
 
         let (catalog, plan, counts) = self.make_before(catalog, plan, &objects, log).await?;
         if !self.options.objects.data {
-            return self.make_after(&objects, log).await;
+            return self.make_after(&objects, &going, log).await;
         }
         let staged = self.stage_all(&plan, &counts, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let merged = self.merge_all(&catalog, &plan, staged, large, replica_role, log).await;
         self.events.emit(Event::Finished { phase: Phase::Merge });
         merged?;
+        log.after_counts.retain(|table, _| !going.contains_key(table));
         self.load_fresh(&plan, log).await?;
         let done: Vec<_> =
             plan.sequences.iter().filter(|s| !self.only_failed_use(s, &plan, log)).cloned().collect();
@@ -139,7 +143,7 @@ impl Attempt<'_> {
             sequences::apply(client, &done, self.options.mode, applied).await?;
         }
         log.sequences_set = applied.set.iter().cloned().collect();
-        self.make_after(&objects, log).await
+        self.make_after(&objects, &going, log).await
     }
 
     /// Takes the locks. What was read before them may have changed while they were waited for, so the catalog is read

@@ -36,7 +36,8 @@ pub struct TableOutcome {
     pub updated: u64,
     /// Rows that were equal; nothing was written for them.
     pub unchanged: u64,
-    /// Rows that were only in the target, removed by mode `exact`.
+    /// Rows that were only in the target, removed by mode `exact`; all rows of a table that was removed, to be made
+    /// anew or not.
     pub deleted: u64,
     /// Rows that were refused.
     pub errors: u64,

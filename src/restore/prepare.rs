@@ -36,6 +36,8 @@ pub struct Prepared {
     pub tables: Vec<String>,
     /// Those that hold rows.
     pub tables_with_rows: Vec<String>,
+    /// Whether rows may be deleted, because the mode says so or because their tables are made anew.
+    pub deletes_rows: bool,
     /// Objects that are replaced or removed.
     pub objects_replaced: Vec<String>,
     /// For a target that is as good as new: the objects to make, and those that are there, by identity.
@@ -47,11 +49,6 @@ impl Prepared {
     pub fn needs_confirmation(&self) -> bool {
         let destroys = !self.tables_with_rows.is_empty() || !self.objects_replaced.is_empty();
         !self.options.safe && !self.options.dry_run && destroys
-    }
-
-    /// How rows meet.
-    pub fn mode(&self) -> Mode {
-        self.options.mode
     }
 }
 
@@ -79,7 +76,7 @@ pub async fn prepare(
         () = cancel.cancelled() => Err(Failure::interrupted()),
         looked = look(&session, connector, &archive, &options, events) => looked,
     };
-    let Looked { objects_replaced, tables, tables_with_rows, rebuild } = match looked {
+    let Looked { objects_replaced, tables, tables_with_rows, deletes_rows, rebuild } = match looked {
         Ok(looked) => looked,
         Err(failure) => {
             stop(&session).await;
@@ -90,6 +87,7 @@ pub async fn prepare(
         target: connector.info.redacted(),
         tables,
         tables_with_rows,
+        deletes_rows,
         objects_replaced,
         rebuild,
         options,
@@ -138,6 +136,7 @@ async fn prepare_to_create(
         target: connector.info.redacted(),
         tables: Vec::new(),
         tables_with_rows: Vec::new(),
+        deletes_rows: false,
         objects_replaced: Vec::new(),
         rebuild: Some((archived.map_err(|f| f.state("the target is untouched"))?, HashMap::new())),
         options,
@@ -154,6 +153,7 @@ struct Looked {
     objects_replaced: Vec<String>,
     tables: Vec<String>,
     tables_with_rows: Vec<String>,
+    deletes_rows: bool,
     rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
 }
 
@@ -203,6 +203,7 @@ async fn look(
     }
     plan.check_permitted(&catalog)?;
     let mut tables_with_rows = Vec::new();
+    let mut deletes_rows = options.mode == Mode::Exact;
     let roots: Vec<&Relation> =
         plan.roots(&catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign).collect();
     for batch in roots.chunks(200) {
@@ -219,7 +220,11 @@ async fn look(
         };
         for row in rows {
             if row.get(1) {
-                tables_with_rows.push(batch[row.get::<_, i32>(0) as usize].shown());
+                let root = batch[row.get::<_, i32>(0) as usize];
+                tables_with_rows.push(root.shown());
+                // A part of it, too.
+                let goes = |oid: &u32| *oid == root.oid || catalog.ancestors(*oid).any(|a| a == root.oid);
+                deletes_rows |= plan.going.iter().any(goes);
             }
         }
     }
@@ -230,7 +235,7 @@ async fn look(
     let tables = plan.tables.iter().chain(&plan.large_objects).map(|t| t.shown.clone()).collect();
     let mut objects_replaced = object_plan.replaced();
     objects_replaced.extend(object_plan.removed_for_good());
-    Ok(Looked { objects_replaced, tables, tables_with_rows, rebuild: None })
+    Ok(Looked { objects_replaced, tables, tables_with_rows, deletes_rows, rebuild: None })
 }
 
 /// Opens the archive and proves every byte of it.

@@ -9,7 +9,9 @@ use tokio_postgres::Client;
 use super::Mode;
 use super::plan::SequencePlan;
 use crate::failure::Failure;
+use crate::postgres::error as pg;
 use crate::postgres::quote;
+use crate::schema::Object;
 
 /// A sequence that was set outside of the transaction's protection, with its state before.
 #[derive(Clone, Debug)]
@@ -88,6 +90,46 @@ pub async fn put_back(client: &Client, unprotected: &[Unprotected]) -> Result<()
         }
     }
     Ok(client.batch_execute("COMMIT").await?)
+}
+
+/// Where sequences stand that are about to be made anew.
+pub async fn states<'o>(
+    client: &Client,
+    objects: &[&'o Object],
+) -> Result<Vec<(&'o Object, (i64, bool))>, Failure> {
+    let mut states = Vec::with_capacity(objects.len());
+    for object in objects {
+        states.push((*object, state(client, name(object)).await?));
+    }
+    Ok(states)
+}
+
+/// Lets sequences that were made anew go on where they were. Returns the identities of those that cannot, because that
+/// is out of their range. They were made in this transaction, so that it can undo `setval`, too.
+pub async fn go_on(client: &Client, states: &[(&Object, (i64, bool))]) -> Result<Vec<String>, Failure> {
+    let mut lost = Vec::new();
+    for (object, (last_value, is_called)) in states {
+        client.batch_execute("SAVEPOINT pgkeep_sequence").await?;
+        match client.batch_execute(&setval(name(object), *last_value, *is_called)).await {
+            Ok(()) => client.batch_execute("RELEASE SAVEPOINT pgkeep_sequence").await?,
+            // numeric_value_out_of_range
+            Err(error) if pg::sqlstate(&error) == Some("22003") => {
+                client
+                    .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_sequence; RELEASE SAVEPOINT pgkeep_sequence")
+                    .await?;
+                lost.push(object.identity.clone());
+            }
+            Err(error) => {
+                return Err(Failure::from_server(&error).while_doing(format!("setting {}", object.identity)));
+            }
+        }
+    }
+    Ok(lost)
+}
+
+/// The sequence's name as SQL.
+fn name(object: &Object) -> &str {
+    object.identity.strip_prefix("SEQUENCE ").unwrap_or(&object.identity)
 }
 
 fn setval(quoted: &str, last_value: i64, is_called: bool) -> String {

@@ -31,15 +31,22 @@ pub struct Violation {
 
 /// Rows of each table.
 pub async fn counts(client: &Client, tables: &[TablePlan]) -> Result<BTreeMap<String, u64>, Failure> {
+    let tables: Vec<_> = tables.iter().map(|t| (t.shown.clone(), t.from_item.clone())).collect();
+    count(client, &tables).await
+}
+
+/// Rows by name, of what stands behind FROM; those of one name are added up.
+pub async fn count(client: &Client, tables: &[(String, String)]) -> Result<BTreeMap<String, u64>, Failure> {
     let mut counts = BTreeMap::new();
     for batch in tables.chunks(200) {
         let sql: Vec<String> = batch
             .iter()
             .enumerate()
-            .map(|(i, t)| format!("SELECT {i}::pg_catalog.int4, pg_catalog.count(*) FROM {}", t.from_item))
+            .map(|(i, (_, item))| format!("SELECT {i}::pg_catalog.int4, pg_catalog.count(*) FROM {item}"))
             .collect();
         for row in client.query_typed(&sql.join(" UNION ALL "), &[]).await? {
-            counts.insert(batch[row.get::<_, i32>(0) as usize].shown.clone(), row.get::<_, i64>(1) as u64);
+            let (name, _) = &batch[row.get::<_, i32>(0) as usize];
+            *counts.entry(name.clone()).or_default() += row.get::<_, i64>(1) as u64;
         }
     }
     Ok(counts)

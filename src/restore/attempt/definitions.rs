@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use super::Attempt;
+use super::going::Going;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation};
 use crate::postgres::ddl;
@@ -11,8 +12,8 @@ use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::objects::{self, change};
 use crate::restore::plan::RestorePlan;
-use crate::restore::{roles, stage, verify};
-use crate::schema::Schema;
+use crate::restore::{roles, sequences, stage, verify};
+use crate::schema::{Object, Schema};
 
 impl Attempt<'_> {
     /// How the archive's objects meet the target's; with the target's, where they had to be read.
@@ -74,7 +75,14 @@ impl Attempt<'_> {
         if objects.is_none() || self.options.dry_run {
             return Ok((catalog, plan, log.before_counts.clone()));
         }
+        let anew = self.sequences_anew(objects);
+        let states = sequences::states(client, &anew).await?;
         change::before_rows(client, objects, &self.options.objects.style).await?;
+        for lost in sequences::go_on(client, &states).await? {
+            let warning = format!("{lost} starts anew: where it stood is out of its range now");
+            self.events.warn(warning.clone());
+            log.warnings.push(warning);
+        }
         if !self.options.objects.data {
             return Ok((catalog, plan, BTreeMap::new()));
         }
@@ -97,6 +105,15 @@ impl Attempt<'_> {
         // Partitions may have come and gone.
         let counts = verify::counts(client, &plan.tables).await?;
         Ok((catalog, plan, counts))
+    }
+
+    /// Sequences that are made anew and go on where they were. Those of which the archive says where they stand are as
+    /// archived where they are cleaned; else they are set as the mode says.
+    fn sequences_anew<'o>(&self, objects: &'o ObjectPlan) -> Vec<&'o Object> {
+        let options = &self.options.objects;
+        let archived = &self.archive.header().sequences;
+        let is_set = |o: &Object| archived.iter().any(|s| o.is_named(&s.schema, &s.name));
+        objects.sequences_anew().filter(|o| !(options.clean && options.data && is_set(o))).collect()
     }
 
     /// Rows straight into the tables that were just made, in the archive's order.
@@ -129,13 +146,19 @@ impl Attempt<'_> {
     }
 
     /// Makes what stands behind the rows.
-    pub(super) async fn make_after(&self, objects: &ObjectPlan, log: &mut RestoreLog) -> Result<(), Failure> {
+    pub(super) async fn make_after(
+        &self,
+        objects: &ObjectPlan,
+        going: &Going,
+        log: &mut RestoreLog,
+    ) -> Result<(), Failure> {
         if !self.options.dry_run && !objects.is_none() {
             change::after_rows(&self.session.client, objects, &self.options.objects.style).await?;
         }
         if self.options.dry_run && self.options.objects.data {
             self.count_coming(objects, log);
         }
+        self.note_going(going, log);
         // A dry run holds no locks, so that nothing can be proven of what it did.
         log.verified = !self.options.dry_run;
         log.sum();

@@ -239,6 +239,12 @@ impl ObjectPlan {
         self.put_back.iter().any(|o| o.identity == object.identity)
     }
 
+    /// Sequences that are removed and made again.
+    pub fn sequences_anew(&self) -> impl Iterator<Item = &Object> {
+        let made = |o: &&Object| self.make.iter().chain(&self.put_back).any(|m| m.identity == o.identity);
+        self.gone().filter(|o| o.kind == Kind::Sequence).filter(made)
+    }
+
     /// Tables and sequences that are made, by schema and name.
     pub fn coming(&self) -> HashSet<(String, String)> {
         let relations = self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_relation());
