@@ -7,6 +7,7 @@ pub mod destination;
 pub mod dump;
 pub mod large_objects;
 pub mod plan;
+pub mod ranges;
 pub mod run;
 pub mod snapshot;
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio_postgres::{Client, Error};
 
 use super::Content;
-use super::large_objects;
 use super::plan::Plan;
+use super::{large_objects, ranges};
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::error as pg;
@@ -141,6 +141,7 @@ async fn try_to_take(
         lock(client, &late, events).await?;
         check_not_rewritten(client, &now, &late).await?;
     }
+    ranges::give_up_unplannable(client, &now, &mut plan_now).await?;
     if now.server.has_large_objects && large_objects::wanted(filter) {
         large_objects::check_readable(client, &now.server).await?;
         large_objects::add(client, &now, &mut plan_now).await?;

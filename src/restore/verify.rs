@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use super::Mode;
 use super::merge::{self, Difference};
 use super::plan::{RestorePlan, TablePlan};
+use super::stage::BUILT_IN_FIRST_PATH;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, ConstraintInfo, ForeignKey};
 use crate::postgres::quote;
@@ -38,6 +39,7 @@ pub async fn counts(client: &Client, tables: &[TablePlan]) -> Result<BTreeMap<St
 /// Rows by name, of what stands behind FROM; those of one name are added up.
 pub async fn count(client: &Client, tables: &[(String, String)]) -> Result<BTreeMap<String, u64>, Failure> {
     let mut counts = BTreeMap::new();
+    client.batch_execute(BUILT_IN_FIRST_PATH).await?;
     for batch in tables.chunks(200) {
         let sql: Vec<String> = batch
             .iter()
@@ -49,6 +51,7 @@ pub async fn count(client: &Client, tables: &[(String, String)]) -> Result<BTree
             *counts.entry(name.clone()).or_default() += row.get::<_, i64>(1) as u64;
         }
     }
+    client.batch_execute("SET LOCAL search_path = ''").await?;
     Ok(counts)
 }
 

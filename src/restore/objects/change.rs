@@ -104,7 +104,13 @@ fn is_defaults((archived, _): &&(Object, Object)) -> bool {
 async fn set_defaults_aside(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
     let makers = makers(client, plan, style).await?;
     let aside = plan.default_privileges.iter().filter(|o| makers.contains(&o.name));
-    run(client, &aside.collect::<Vec<_>>(), What::Removal, style).await
+    for object in aside {
+        client
+            .batch_execute(&object.drop.join(";\n"))
+            .await
+            .map_err(|e| Failure::from_server(&e).while_doing(format!("setting aside {}", object.identity)))?;
+    }
+    Ok(())
 }
 
 /// Gives back those that stay as they are.
