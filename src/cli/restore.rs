@@ -310,6 +310,14 @@ fn objects(log: &RestoreLog) -> String {
             text += &format!("  {} {verb}: {}\n", count(list.len() as u64, "object"), abridged(list));
         }
     }
+    if !log.roles_created.is_empty() {
+        let roles = &log.roles_created;
+        text += &format!(
+            "  {} made, of the whole cluster, so that a rollback leaves them: {}\n",
+            count(roles.len() as u64, "role"),
+            abridged(roles)
+        );
+    }
     if !log.objects_differing.is_empty() {
         let differing: Vec<String> =
             log.objects_differing.iter().map(|(identity, what)| format!("{identity} ({what})")).collect();

@@ -1,7 +1,7 @@
 //! What tokio-postgres's errors mean, in words that hold no row values.
 //!
 //! A server's `DETAIL` often quotes a row ("Failing row contains (…)", "Key (email)=(…) already exists"), and so
-//! does a `CONTEXT` of COPY; neither is ever shown.
+//! does a `CONTEXT` of COPY; neither is ever shown, but for a `DETAIL` that names objects.
 
 use std::error::Error as _;
 use std::io;
@@ -68,6 +68,9 @@ pub(crate) fn io_error(error: &Error) -> Option<&io::Error> {
     (text.starts_with("error communicating") || text.starts_with("error connecting")).then_some(io)
 }
 
+/// Dependent objects that are named.
+const DEPENDENTS: usize = 5;
+
 /// One sentence: the server's message with the object it is about and its hint.
 pub fn describe(error: &Error) -> String {
     let Some(db) = error.as_db_error() else {
@@ -95,7 +98,14 @@ pub fn describe(error: &Error) -> String {
     if !named.is_empty() {
         text.push_str(&format!(" ({})", named.join(", ")));
     }
-    if let Some(hint) = db.hint() {
+    // dependent_objects_still_exist: the detail names them, and the hint is none, as CASCADE would remove what is not
+    // ours.
+    if db.code().code() == "2BP01" {
+        let dependents: Vec<&str> = db.detail().unwrap_or_default().lines().take(DEPENDENTS).collect();
+        if !dependents.is_empty() {
+            text.push_str(&format!(" ({})", dependents.join("; ")));
+        }
+    } else if let Some(hint) = db.hint() {
         text.push_str(&format!(" (hint: {hint})"));
     }
     text

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
+use crate::postgres::quote;
 use crate::progress::Events;
 
 /// The advisory lock that every restore takes: the ASCII of `pgkeep` as a number.
@@ -121,6 +122,24 @@ pub async fn not_alone(
     first_held(connector, events, &relations, "true", Some(session.backend_pid)).await
 }
 
+/// Adds who holds any of these relations, given as SQL, to a failure to change them that came of waiting for a lock.
+pub async fn with_holders(
+    session: &Session,
+    connector: &Connector,
+    events: &Events,
+    relations: &[String],
+    mut failure: Failure,
+) -> Failure {
+    if failure.lock_timeout && !relations.is_empty() {
+        let wanted = Wanted::AnyOf { relations };
+        let holders = holders(connector, events, wanted, Some(session.backend_pid)).await;
+        if !holders.named.is_empty() {
+            failure.what = format!("{}: what is to be changed is locked{holders}", failure.what);
+        }
+    }
+    failure
+}
+
 /// The failure that names the first of the tables that somebody but `own` holds.
 async fn first_held(
     connector: &Connector,
@@ -166,17 +185,21 @@ impl fmt::Display for Holders {
     }
 }
 
-enum Wanted {
+enum Wanted<'a> {
     Advisory,
     /// A table, and the condition on locks that stand in the way.
     Table {
         oid: u32,
         against: &'static str,
     },
+    /// Relations, by their names as SQL.
+    AnyOf {
+        relations: &'a [String],
+    },
 }
 
 /// Who holds the lock beside the session with the PID `own`.
-async fn holders(connector: &Connector, events: &Events, wanted: Wanted, own: Option<i32>) -> Holders {
+async fn holders(connector: &Connector, events: &Events, wanted: Wanted<'_>, own: Option<i32>) -> Holders {
     let condition = match wanted {
         Wanted::Advisory => format!(
             "l.locktype = 'advisory' AND ((l.classid::pg_catalog.int8 << 32) | l.objid::pg_catalog.int8) = {RESTORE_LOCK} AND l.objsubid = 1"
@@ -186,6 +209,14 @@ async fn holders(connector: &Connector, events: &Events, wanted: Wanted, own: Op
             "l.locktype = 'relation' AND {against} AND (l.relation = {oid}
              OR l.relation IN (SELECT t.relid FROM pg_catalog.pg_partition_tree({oid}) t))"
         ),
+        Wanted::AnyOf { relations } => {
+            let names: Vec<String> = relations.iter().map(|name| quote::literal(name)).collect();
+            format!(
+                "l.locktype = 'relation' AND l.relation IN (
+                   SELECT pg_catalog.to_regclass(x.name) FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) x (name))",
+                names.join(", ")
+            )
+        }
     };
     // A prepared transaction holds its locks without a session; the lock on its own number tells which one it is.
     let sql = format!(

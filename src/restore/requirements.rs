@@ -76,11 +76,11 @@ async fn missing_roles(
     if !missing.is_empty() {
         const SPELT_OUT: usize = 10;
         let mut made: Vec<String> =
-            missing.iter().take(SPELT_OUT).map(|(role, _)| format!("CREATE ROLE {};", ident(role))).collect();
+            missing.iter().take(SPELT_OUT).map(|(role, _)| format!("CREATE ROLE {}", ident(role))).collect();
         if missing.len() > SPELT_OUT {
             made.push("…".to_owned());
         }
-        steps.push(format!("make them: {}", made.join(" ")));
+        steps.push(format!("make them: {}", made.join("; ")));
     }
     steps.push("or leave owners and privileges out with --no-owner --no-privileges".to_owned());
     Ok(())

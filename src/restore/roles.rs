@@ -13,11 +13,16 @@ use crate::progress::Events;
 use crate::schema::Role;
 use crate::schema::script::ident;
 
-/// Makes those of `roles` that are not there. Returns their names.
-pub async fn make_missing(client: &Client, roles: &[Role]) -> Result<Vec<String>, Failure> {
+/// Those of `roles` that are not there.
+pub async fn missing<'r>(client: &Client, roles: &'r [Role]) -> Result<Vec<&'r Role>, Failure> {
     let sql = "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r";
     let there: HashSet<String> = client.query_typed(sql, &[]).await?.iter().map(|row| row.get(0)).collect();
-    let missing: Vec<&Role> = roles.iter().filter(|role| !there.contains(&role.name)).collect();
+    Ok(roles.iter().filter(|role| !there.contains(&role.name)).collect())
+}
+
+/// Makes those of `roles` that are not there. Returns their names.
+pub async fn make_missing(client: &Client, roles: &[Role]) -> Result<Vec<String>, Failure> {
+    let missing = missing(client, roles).await?;
     let steps = missing.iter().flat_map(|role| role.create.iter().map(|sql| (&role.name, sql)));
     let steps =
         steps.chain(missing.iter().flat_map(|role| role.memberships.iter().map(|sql| (&role.name, sql))));

@@ -16,6 +16,7 @@ mod later;
 mod merged;
 mod replaced;
 mod roles;
+mod said;
 #[path = "../support/mod.rs"]
 mod support;
 mod surroundings;

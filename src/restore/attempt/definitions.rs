@@ -12,7 +12,7 @@ use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::objects::{self, change};
 use crate::restore::plan::RestorePlan;
-use crate::restore::{roles, sequences, stage, verify};
+use crate::restore::{lock, roles, sequences, stage, verify};
 use crate::schema::{Object, Schema};
 
 impl Attempt<'_> {
@@ -35,11 +35,12 @@ impl Attempt<'_> {
                 .map(|p| p.in_order_of(&archived))
         };
         let mut plan_now = plan(&HashSet::new())?;
-        if !self.options.dry_run && !plan_now.in_place.is_empty() {
-            let not = change::not_in_place(client, &plan_now).await?;
-            if !not.is_empty() {
-                plan_now = plan(&not)?;
+        if !plan_now.in_place.is_empty() {
+            let tried = change::not_in_place(client, &plan_now, self.options.dry_run).await?;
+            if !tried.not.is_empty() {
+                plan_now = plan(&tried.not)?;
             }
+            plan_now.untried = tried.untried;
         }
         Ok((plan_now, Some(live)))
     }
@@ -67,17 +68,29 @@ impl Attempt<'_> {
         log.objects_created = objects.new_ones();
         log.objects_removed = objects.removed_for_good();
         if self.options.objects.with_roles
-            && !self.options.dry_run
             && let Some(schema) = &self.archive.header().schema
         {
-            log.roles_created = roles::make_missing(client, &schema.roles).await?;
+            log.roles_created = match self.options.dry_run {
+                true => roles::missing(client, &schema.roles).await?.iter().map(|r| r.name.clone()).collect(),
+                false => roles::make_missing(client, &schema.roles).await?,
+            };
+        }
+        if self.options.dry_run && !objects.untried.is_empty() {
+            let warning = format!(
+                "not tried, because others hold it: whether {} can be replaced without what needs it",
+                objects.untried.join(", ")
+            );
+            self.events.warn(warning.clone());
+            log.warnings.push(warning);
         }
         if objects.is_none() || self.options.dry_run {
             return Ok((catalog, plan, log.before_counts.clone()));
         }
         let anew = self.sequences_anew(objects);
         let states = sequences::states(client, &anew).await?;
-        change::before_rows(client, objects, &self.options.objects.style).await?;
+        if let Err(failure) = change::before_rows(client, objects, &self.options.objects.style).await {
+            return Err(self.with_holders(objects, failure).await);
+        }
         for lost in sequences::go_on(client, &states).await? {
             let warning = format!("{lost} starts anew: where it stood is out of its range now");
             self.events.warn(warning.clone());
@@ -145,6 +158,11 @@ impl Attempt<'_> {
         }
     }
 
+    async fn with_holders(&self, objects: &ObjectPlan, failure: Failure) -> Failure {
+        let relations = objects.relations();
+        lock::with_holders(self.session, self.connector, self.events, &relations, failure).await
+    }
+
     /// Makes what stands behind the rows.
     pub(super) async fn make_after(
         &self,
@@ -152,8 +170,12 @@ impl Attempt<'_> {
         going: &Going,
         log: &mut RestoreLog,
     ) -> Result<(), Failure> {
-        if !self.options.dry_run && !objects.is_none() {
-            change::after_rows(&self.session.client, objects, &self.options.objects.style).await?;
+        let style = &self.options.objects.style;
+        if !self.options.dry_run
+            && !objects.is_none()
+            && let Err(failure) = change::after_rows(&self.session.client, objects, style).await
+        {
+            return Err(self.with_holders(objects, failure).await);
         }
         if self.options.dry_run && self.options.objects.data {
             self.count_coming(objects, log);

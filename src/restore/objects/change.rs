@@ -11,24 +11,36 @@ use crate::postgres::error as pg;
 use crate::schema::script::{Style, grants, ident};
 use crate::schema::{Grant, Kind, Object, Section};
 
+/// What came of trying to replace objects in place.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// Identities of those with which it cannot be done.
+    pub not: HashSet<String>,
+    /// Identities of those that are held by others.
+    pub untried: Vec<String>,
+}
+
 /// What can be replaced in place in principle, and in this case not: another result type, other columns. Tried out and
-/// taken back.
-pub async fn not_in_place(client: &Client, plan: &ObjectPlan) -> Result<HashSet<String>, Failure> {
-    let mut not = HashSet::new();
+/// taken back. Where this is a `dry_run`, nobody is made to wait for it.
+pub async fn not_in_place(client: &Client, plan: &ObjectPlan, dry_run: bool) -> Result<Tried, Failure> {
+    let mut all = Tried::default();
+    let wait = if dry_run { "SET LOCAL lock_timeout = '100ms';" } else { "" };
     for (object, _) in &plan.in_place {
         let sql = in_place(object).join(";\n");
-        client.batch_execute(&format!("SAVEPOINT pgkeep_try; {}", apply::SETTINGS)).await?;
+        client.batch_execute(&format!("SAVEPOINT pgkeep_try; {} {wait}", apply::SETTINGS)).await?;
         let tried = client.batch_execute(&sql).await;
         client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_try; RELEASE SAVEPOINT pgkeep_try").await?;
         // invalid_function_definition, invalid_table_definition, wrong_object_type, and invalid_parameter_value of a
         // sequence that has counted too far. Whatever else is wrong may be so because something is not made yet.
-        if let Err(error) = tried
-            && matches!(pg::sqlstate(&error), Some("42P13" | "42P16" | "42809" | "22023"))
-        {
-            not.insert(object.identity.clone());
+        match tried {
+            Err(error) if matches!(pg::sqlstate(&error), Some("42P13" | "42P16" | "42809" | "22023")) => {
+                all.not.insert(object.identity.clone());
+            }
+            Err(error) if pg::is_lock_timeout(&error) => all.untried.push(object.identity.clone()),
+            _ => {}
         }
     }
-    Ok(not)
+    Ok(all)
 }
 
 /// Up to the rows: removes what has to go, changes what is there, makes what stands before the rows.
@@ -105,10 +117,9 @@ async fn set_defaults_aside(client: &Client, plan: &ObjectPlan, style: &Style) -
     let makers = makers(client, plan, style).await?;
     let aside = plan.default_privileges.iter().filter(|o| makers.contains(&o.name));
     for object in aside {
-        client
-            .batch_execute(&object.drop.join(";\n"))
-            .await
-            .map_err(|e| Failure::from_server(&e).while_doing(format!("setting aside {}", object.identity)))?;
+        client.batch_execute(&object.drop.join(";\n")).await.map_err(|e| {
+            Failure::from_server(&e).while_doing(format!("setting aside {}", object.identity))
+        })?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{IfExists, ObjectOptions, removal};
 use crate::failure::Failure;
+use crate::postgres::quote;
 use crate::schema::compare::differences;
 use crate::schema::{Kind, Object, Section};
 
@@ -25,6 +26,8 @@ pub struct ObjectPlan {
     pub adjust: Vec<(Object, Object)>,
     /// The target's default privileges, which must not act upon what is made or put back.
     pub default_privileges: Vec<Object>,
+    /// Objects of which could not be told whether they can be replaced in place, because others hold them.
+    pub untried: Vec<String>,
     /// Objects that differ and stay, and what differs.
     pub differing: BTreeMap<String, String>,
     /// Objects that are there just so.
@@ -260,6 +263,22 @@ impl ObjectPlan {
     /// Extensions that are removed, with their tables.
     pub fn extensions_going(&self) -> HashSet<&str> {
         self.gone().filter(|o| o.kind == Kind::Extension).map(|o| o.name.as_str()).collect()
+    }
+
+    /// The tables, views and sequences that are changed or that changed objects belong to, as SQL.
+    pub fn relations(&self) -> Vec<String> {
+        let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o);
+        let all = self.gone().chain(&self.make).chain(&self.put_back).chain(changed);
+        let name = |o: &Object| match (&o.table, &o.schema) {
+            (Some((schema, table)), _) => Some((schema.clone(), table.clone())),
+            (None, Some(schema)) if o.kind.is_relation() => Some((schema.clone(), o.name.clone())),
+            _ => None,
+        };
+        let names: BTreeSet<(String, String)> = all.filter_map(name).collect();
+        names
+            .iter()
+            .map(|(schema, name)| format!("{}.{}", quote::ident(schema), quote::ident(name)))
+            .collect()
     }
 
     /// Tables that become partitions, by schema and name.
