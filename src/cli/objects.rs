@@ -29,7 +29,7 @@ pub struct ObjectArgs {
     /// Parts to restore: what stands before the rows, the rows, what stands behind them; a list, or given several times
     #[arg(long, value_name = "SECTION", env = "PGKEEP_SECTION", value_delimiter = ',')]
     pub section: Vec<SectionArg>,
-    /// Definitions of these kinds alone, such as functions,triggers,policies,views: those that differ are replaced, in one transaction and with a safety backup
+    /// Definitions of these kinds alone, such as functions,triggers,policies,views: those that differ are replaced, in one transaction and with a safety backup; privileges: those of whatever is there
     #[arg(long, value_name = "KINDS", env = "PGKEEP_ONLY", value_delimiter = ',', conflicts_with_all = ["data_only", "section", "create"])]
     pub only: Vec<String>,
     /// Do not set owners: what is made belongs to the role that restores

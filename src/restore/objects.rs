@@ -58,6 +58,22 @@ impl ObjectOptions {
         ObjectOptions { pre_data: true, data: true, post_data: true, ..ObjectOptions::default() }
     }
 
+    /// Whether objects of this kind are restored as the whole that they are.
+    pub fn wants(&self, kind: Kind) -> bool {
+        self.only.is_empty() || self.only.contains(&kind)
+    }
+
+    /// Whether objects of this kind are in question for a part of them: their privileges, or constraints and defaults
+    /// that stand in a table's definition.
+    pub fn wants_part(&self, kind: Kind) -> bool {
+        self.only.contains(&Kind::Privileges) || (kind == Kind::Table && self.wants_inline())
+    }
+
+    /// Whether what may stand in a table's definition is chosen.
+    pub fn wants_inline(&self) -> bool {
+        self.only.contains(&Kind::Constraint) || self.only.contains(&Kind::Default)
+    }
+
     /// Whether objects are in question at all.
     pub fn any_objects(&self) -> bool {
         self.pre_data || self.post_data
@@ -80,7 +96,7 @@ pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions, ve
         };
         // Empty ones would be no use.
         let is_complete = object.kind != Kind::LargeObject || options.data;
-        section && is_complete && (options.only.is_empty() || options.only.contains(&object.kind))
+        section && is_complete && (options.wants(object.kind) || options.wants_part(object.kind))
     };
     let kept: HashSet<usize> = (0..objects.len()).filter(|n| wanted(&objects[*n])).collect();
     if kept.len() == objects.len() { objects } else { scope::keep(objects, &kept) }

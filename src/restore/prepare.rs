@@ -186,7 +186,8 @@ async fn look(
     if !archived.is_empty() || options.undoes_objects(archive.header()) {
         let schema = archive.header().schema.as_ref();
         let live = ddl::read(client, session.server_version_num).await?;
-        let alone = !options.rollback && !options.dry_run && !options.keep_going;
+        let alone =
+            !options.rollback && !options.dry_run && !options.keep_going && options.objects.only.is_empty();
         if alone && objects::is_as_new(&live.objects, &archived) {
             requirements::check(client, &archived, schema, &options.objects).await?;
             client.batch_execute("ROLLBACK").await?;
@@ -195,7 +196,9 @@ async fn look(
             return Ok(Looked { rebuild, ..Looked::default() });
         }
         object_plan = objects::plan(archive.header(), &archived, &live.objects, options, &HashSet::new())?;
-        requirements::check(client, &object_plan.make, schema, &options.objects).await?;
+        let changed = object_plan.in_place.iter().chain(&object_plan.adjust).map(|(archived, _)| archived);
+        let coming: Vec<Object> = object_plan.make.iter().chain(changed).cloned().collect();
+        requirements::check(client, &coming, schema, &options.objects).await?;
     }
     let mut plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan)?;
     if !options.objects.data {

@@ -4,6 +4,61 @@ use crate::support::{Client, Cluster, Options, Pgkeep, while_held};
 use crate::world::{World, explained, same, state};
 
 #[test]
+fn privileges_alone_come_back_to_whatever_is_there() {
+    let archived = "CREATE TABLE t (a int, b int); GRANT SELECT ON t TO object_reader; GRANT UPDATE (a) ON t TO object_writer;
+        CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION f() FROM PUBLIC;
+        CREATE TABLE gone (a int); GRANT SELECT ON gone TO object_reader; CREATE VIEW v AS SELECT a FROM t; GRANT ALL ON v TO object_owner";
+    let changed = "REVOKE ALL ON t FROM object_reader, object_writer; GRANT DELETE ON t TO object_owner; DROP TABLE gone;
+        GRANT EXECUTE ON FUNCTION f() TO PUBLIC; ALTER TABLE t ADD c int; COMMENT ON TABLE t IS 't'; REVOKE ALL ON v FROM object_owner;
+        CREATE OR REPLACE VIEW v AS SELECT a + 1 AS a FROM t; CREATE TABLE mine (a int); GRANT SELECT ON mine TO object_reader";
+    let Some(world) = World::new("said privileges", archived) else { return };
+    let should = world.made_by(
+        "said privileges should",
+        "CREATE TABLE t (a int, b int, c int); GRANT SELECT ON t TO object_reader; GRANT UPDATE (a) ON t TO object_writer;
+         CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION f() FROM PUBLIC;
+         COMMENT ON TABLE t IS 't'; CREATE VIEW v AS SELECT a + 1 AS a FROM t; GRANT ALL ON v TO object_owner;
+         CREATE TABLE mine (a int); GRANT SELECT ON mine TO object_reader",
+    );
+    world.database.execute(changed);
+    let before = world.state();
+    for more in [&[][..], &["--clean"]] {
+        let run = world.restore(&[&["--only", "privileges"], more].concat());
+        assert!(
+            run.stdout.contains("3 objects replaced: FUNCTION public.f(), TABLE public.t, VIEW public.v"),
+            "{}",
+            run.stdout
+        );
+        world.is_as("after the restore", &should);
+        world.undo_and_redo(&before, &should);
+        world.keeper.ok(&["rollback", "latest"]);
+    }
+    // Nothing is made where nothing is.
+    world.database.execute("DROP TABLE t, mine CASCADE; DROP FUNCTION f");
+    let empty = world.state();
+    world.restore(&["--only", "privileges"]);
+    world.is_as("an empty one", &empty);
+}
+
+#[test]
+fn constraints_and_defaults_that_stand_in_a_tables_definition_are_named() {
+    let Some(world) = World::new(
+        "said inline",
+        "CREATE TABLE t (a int PRIMARY KEY, b int DEFAULT 5 CHECK (b > 0)); CREATE TABLE u (a int CHECK (a > 0))",
+    ) else {
+        return;
+    };
+    world
+        .database
+        .execute("ALTER TABLE t ALTER b SET DEFAULT 6, DROP CONSTRAINT t_b_check, DROP CONSTRAINT t_pkey");
+    for kinds in ["constraints", "defaults"] {
+        let run = world.restore(&["--only", kinds]);
+        assert!(run.stdout.contains("1 object left as the target has it"), "{}", run.stdout);
+        assert!(run.stdout.contains("TABLE public.t (definition, of which"), "{}", run.stdout);
+    }
+    assert!(world.state().contains("ADD CONSTRAINT t_pkey PRIMARY KEY"));
+}
+
+#[test]
 fn a_dry_run_tries_what_it_says() {
     let Some(world) = World::new(
         "said dry",
@@ -55,6 +110,32 @@ fn roles_that_are_made_are_named_and_said_to_stay() {
     }
     keeper.ok(&["rollback", "latest"]);
     same("after the rollback", &before, &state(&client, &cluster.url("app")));
+}
+
+#[test]
+fn a_subscription_is_left_as_it_is_and_named() {
+    let Some(world) = World::new(
+        "said subscription",
+        "CREATE SUBSCRIPTION said_s CONNECTION 'host=/nowhere dbname=x' PUBLICATION p WITH (connect = false, slot_name = 'said_s')",
+    ) else {
+        return;
+    };
+    world.database.execute("ALTER SUBSCRIPTION said_s SET PUBLICATION p, p2 WITH (refresh = false)");
+    let oid = || {
+        world
+            .database
+            .value("SELECT concat(oid, subpublications) FROM pg_subscription WHERE subname = 'said_s'")
+    };
+    let before = oid();
+    for how in [&["--if-exists", "replace"][..], &["--clean"]] {
+        let run = world.restore(&[&["--safe"], how].concat());
+        assert!(
+            run.stdout.contains("SUBSCRIPTION said_s (definition: see ALTER SUBSCRIPTION)"),
+            "{}",
+            run.stdout
+        );
+        assert_eq!(oid(), before);
+    }
 }
 
 #[test]

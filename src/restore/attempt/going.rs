@@ -7,7 +7,7 @@ use super::Attempt;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::restore::Mode;
-use crate::restore::log::{RestoreLog, TableOutcome};
+use crate::restore::log::RestoreLog;
 use crate::restore::plan::RestorePlan;
 use crate::restore::verify;
 use crate::schema::{Kind, Section};
@@ -100,8 +100,7 @@ impl Attempt<'_> {
     /// Says in the log that the rows went.
     pub(super) fn note_going(&self, going: &Going, log: &mut RestoreLog) {
         for (shown, table) in going.iter().filter(|(_, table)| table.rows > 0) {
-            let outcome = log.tables_restored.entry(shown.clone());
-            outcome.or_insert_with(TableOutcome::default).deleted += table.rows;
+            log.tables_restored.entry(shown.clone()).or_default().deleted += table.rows;
         }
     }
 }

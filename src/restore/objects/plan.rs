@@ -52,8 +52,8 @@ impl ObjectPlan {
         let archived: Vec<&Object> = archived.iter().filter(in_scope).collect();
         let at: HashMap<&str, usize> =
             live.iter().enumerate().map(|(n, o)| (o.identity.as_str(), n)).collect();
-        let archived_at: HashMap<&str, &Object> =
-            archived.iter().map(|o| (o.identity.as_str(), *o)).collect();
+        let wanted = archived.iter().filter(|o| options.wants(o.kind));
+        let archived_at: HashMap<&str, &Object> = wanted.map(|o| (o.identity.as_str(), *o)).collect();
         let rollback = touched.is_some();
         let mut plan = ObjectPlan::default();
         let mut refused = Vec::new();
@@ -64,26 +64,38 @@ impl ObjectPlan {
             removed.extend(live.iter().filter(made).filter_map(|o| at.get(o.identity.as_str())));
         }
         for object in &archived {
+            let is_wanted = options.wants(object.kind);
             let Some(n) = at.get(object.identity.as_str()).copied() else {
-                if !is_declared_already(object, &at) && object.kind != Kind::LargeObject {
+                if is_wanted && !is_declared_already(object, &at) && object.kind != Kind::LargeObject {
                     plan.make.push((*object).clone());
                 }
                 continue;
             };
             let there = &live[n];
+            let part = (!is_wanted).then(|| plan.part_of(object, there, options));
+            let object = part.as_ref().unwrap_or(object);
             let what = what_differs(object, there, options);
-            if options.clean && is_removable(object) {
+            if options.clean && is_wanted && is_removable(object) {
                 removed.insert(n);
             } else if what.is_empty() {
                 plan.same += 1;
             } else if rollback || options.clean || options.if_exists == IfExists::Replace {
                 if !what.contains(&"definition") || !is_removable(object) {
-                    plan.adjust.push(((*object).clone(), there.clone()));
+                    if what.contains(&"definition") {
+                        let hint = match object.kind {
+                            Kind::Subscription => ": see ALTER SUBSCRIPTION",
+                            _ => "",
+                        };
+                        plan.differing.insert(object.identity.clone(), format!("definition{hint}"));
+                    }
+                    if what != ["definition"] {
+                        plan.adjust.push((object.clone(), there.clone()));
+                    }
                 } else if can_be_in_place(object)
                     && can_be_in_place(there)
                     && !not_in_place.contains(&object.identity)
                 {
-                    plan.in_place.push(((*object).clone(), there.clone()));
+                    plan.in_place.push((object.clone(), there.clone()));
                 } else {
                     removed.insert(n);
                 }
@@ -102,6 +114,22 @@ impl ObjectPlan {
         plan.default_privileges =
             live.iter().filter(|o| o.kind == Kind::DefaultPrivileges).cloned().collect();
         Ok(plan)
+    }
+
+    /// What the archive has of an object of which only a part was chosen: its privileges. A table's constraints and
+    /// defaults may stand in its definition, which is not changed; so that it differs is reported.
+    fn part_of(&mut self, archived: &Object, live: &Object, options: &ObjectOptions) -> Object {
+        if options.wants_inline()
+            && archived.kind == Kind::Table
+            && what_differs(archived, live, options).contains(&"definition")
+        {
+            let what = "definition, of which constraints and defaults may be a part".to_owned();
+            self.differing.insert(archived.identity.clone(), what);
+        }
+        match options.only.contains(&Kind::Privileges) {
+            true => Object { privileges: archived.privileges.clone(), ..live.clone() },
+            false => live.clone(),
+        }
     }
 
     /// Removes what needs the removed ones, too, and sees to it that it comes back.
@@ -404,9 +432,11 @@ fn declared(live: &[Object], n: usize, declarations: &HashMap<&str, usize>) -> V
 }
 
 /// Schemas and extensions hold what is not the archive's: they are never removed to be made again. What cannot be
-/// removed cannot be made again. Large objects come and go with their bytes.
+/// removed cannot be made again. Large objects come and go with their bytes. A subscription that is made again is not
+/// active and knows no table: replication would stop.
 fn is_removable(object: &Object) -> bool {
-    !matches!(object.kind, Kind::Schema | Kind::Extension | Kind::Language | Kind::LargeObject)
+    use Kind::{Extension, Language, LargeObject, Schema, Subscription};
+    !matches!(object.kind, Schema | Extension | Language | LargeObject | Subscription)
         && !object.drop.is_empty()
 }
 
