@@ -210,6 +210,9 @@ async fn look(
     plan.check_permitted(&catalog)?;
     let mut tables_with_rows = Vec::new();
     let mut deletes_rows = options.mode == Mode::Exact;
+    // With the trees that they are a part of.
+    let above = |oid: &u32| catalog.ancestors(*oid).chain([*oid]).collect::<Vec<_>>();
+    let going: HashSet<u32> = plan.going.iter().flat_map(above).collect();
     client.batch_execute(BUILT_IN_FIRST_PATH).await?;
     let roots: Vec<&Relation> =
         plan.roots(&catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign).collect();
@@ -229,9 +232,7 @@ async fn look(
             if row.get(1) {
                 let root = batch[row.get::<_, i32>(0) as usize];
                 tables_with_rows.push(root.shown());
-                // A part of it, too.
-                let goes = |oid: &u32| *oid == root.oid || catalog.ancestors(*oid).any(|a| a == root.oid);
-                deletes_rows |= plan.going.iter().any(goes);
+                deletes_rows |= going.contains(&root.oid);
             }
         }
     }

@@ -13,6 +13,9 @@ use crate::postgres::error as pg;
 use crate::postgres::quote;
 use crate::schema::Object;
 
+/// Sequences that are read or set in one message.
+const BATCH: usize = 100;
+
 /// A sequence that was set outside of the transaction's protection, with its state before.
 #[derive(Clone, Debug)]
 pub struct Unprotected {
@@ -98,8 +101,15 @@ pub async fn states<'o>(
     objects: &[&'o Object],
 ) -> Result<Vec<(&'o Object, (i64, bool))>, Failure> {
     let mut states = Vec::with_capacity(objects.len());
-    for object in objects {
-        states.push((*object, state(client, name(object)).await?));
+    for batch in objects.chunks(BATCH) {
+        let sql: Vec<String> = batch
+            .iter()
+            .enumerate()
+            .map(|(n, o)| format!("SELECT {n}::pg_catalog.int4, last_value, is_called FROM {}", name(o)))
+            .collect();
+        for row in client.query_typed(&sql.join(" UNION ALL "), &[]).await? {
+            states.push((batch[row.get::<_, i32>(0) as usize], (row.get(1), row.get(2))));
+        }
     }
     Ok(states)
 }
@@ -108,23 +118,36 @@ pub async fn states<'o>(
 /// is out of their range. They were made in this transaction, so that it can undo `setval`, too.
 pub async fn go_on(client: &Client, states: &[(&Object, (i64, bool))]) -> Result<Vec<String>, Failure> {
     let mut lost = Vec::new();
-    for (object, (last_value, is_called)) in states {
-        client.batch_execute("SAVEPOINT pgkeep_sequence").await?;
-        match client.batch_execute(&setval(name(object), *last_value, *is_called)).await {
-            Ok(()) => client.batch_execute("RELEASE SAVEPOINT pgkeep_sequence").await?,
-            // numeric_value_out_of_range
-            Err(error) if pg::sqlstate(&error) == Some("22003") => {
-                client
-                    .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_sequence; RELEASE SAVEPOINT pgkeep_sequence")
-                    .await?;
-                lost.push(object.identity.clone());
-            }
-            Err(error) => {
-                return Err(Failure::from_server(&error).while_doing(format!("setting {}", object.identity)));
+    for batch in states.chunks(BATCH) {
+        if set(client, batch).await.is_ok() {
+            continue;
+        }
+        // One by one: which of them was it?
+        for one in batch {
+            match set(client, std::slice::from_ref(one)).await {
+                // numeric_value_out_of_range
+                Err(error) if pg::sqlstate(&error) == Some("22003") => lost.push(one.0.identity.clone()),
+                set => {
+                    let doing = format!("setting {}", one.0.identity);
+                    set.map_err(|e| Failure::from_server(&e).while_doing(doing))?;
+                }
             }
         }
     }
     Ok(lost)
+}
+
+/// Sets all of these or none.
+async fn set(client: &Client, states: &[(&Object, (i64, bool))]) -> Result<(), tokio_postgres::Error> {
+    let sql: Vec<String> = states
+        .iter()
+        .map(|(object, (last_value, is_called))| setval(name(object), *last_value, *is_called))
+        .collect();
+    client.batch_execute("SAVEPOINT pgkeep_sequence").await?;
+    let set = client.batch_execute(&sql.join("; ")).await;
+    let back = if set.is_err() { "ROLLBACK TO SAVEPOINT pgkeep_sequence; " } else { "" };
+    let ended = client.batch_execute(&format!("{back}RELEASE SAVEPOINT pgkeep_sequence")).await;
+    set.and(ended)
 }
 
 /// The sequence's name as SQL.

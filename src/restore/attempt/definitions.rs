@@ -124,8 +124,9 @@ impl Attempt<'_> {
     /// archived where they are cleaned; else they are set as the mode says.
     fn sequences_anew<'o>(&self, objects: &'o ObjectPlan) -> Vec<&'o Object> {
         let options = &self.options.objects;
-        let archived = &self.archive.header().sequences;
-        let is_set = |o: &Object| archived.iter().any(|s| o.is_named(&s.schema, &s.name));
+        let archived = self.archive.header().sequences.iter();
+        let archived: HashSet<_> = archived.map(|s| (Some(&s.schema), &s.name)).collect();
+        let is_set = |o: &Object| archived.contains(&(o.schema.as_ref(), &o.name));
         objects.sequences_anew().filter(|o| !(options.clean && options.data && is_set(o))).collect()
     }
 

@@ -50,8 +50,8 @@ impl Attempt<'_> {
     fn is_loaded(&self, catalog: &Catalog, relation: &Relation) -> bool {
         let (header, options) = (self.archive.header(), self.options);
         let is_wanted = |r: &Relation| {
-            let archived = |t: &&crate::archive::model::Table| t.schema == r.schema && t.name == r.name;
-            options.filter.wants(&r.schema, &r.name) && header.tables.iter().any(|t| archived(&t))
+            options.filter.wants(&r.schema, &r.name)
+                && header.tables.iter().any(|t| t.name == r.name && t.schema == r.schema)
         };
         let above = catalog.ancestors(relation.oid).filter_map(|oid| catalog.relation(oid));
         // It may belong to another table there than here.

@@ -125,11 +125,11 @@ pub fn explain(error: &Error) -> Failure {
         }
         // undefined_file: the library of a function; the control file of an extension
         Some("58P01") => {
-            "install the library or extension on the server that is missing there, then run the same command again; or leave the object out with --only or --section"
+            "install the library or extension on the server that is missing there, then run the same command again; a restore can leave the object out with --only or --section"
         }
         // undefined_object, undefined_table, undefined_function, invalid_schema_name
         Some("42704" | "42P01" | "42883" | "3F000") => {
-            "make what is missing first (an extension, a role, a schema that the archive does not hold), or leave the object out with --only, --table or --section"
+            "make what is missing first (an extension, a role, a schema that the archive does not hold); a restore can leave the object out with --only, --table or --section"
         }
         // feature_not_supported, syntax_error: another major version
         Some("0A000" | "42601") => {

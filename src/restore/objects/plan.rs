@@ -272,8 +272,9 @@ impl ObjectPlan {
 
     /// Sequences that are removed and made again.
     pub fn sequences_anew(&self) -> impl Iterator<Item = &Object> {
-        let made = |o: &&Object| self.make.iter().chain(&self.put_back).any(|m| m.identity == o.identity);
-        self.gone().filter(|o| o.kind == Kind::Sequence).filter(made)
+        let made = self.make.iter().chain(&self.put_back).filter(|o| o.kind == Kind::Sequence);
+        let made: HashSet<&str> = made.map(|o| o.identity.as_str()).collect();
+        self.gone().filter(move |o| o.kind == Kind::Sequence && made.contains(o.identity.as_str()))
     }
 
     /// Tables and sequences that are made, by schema and name.
