@@ -62,6 +62,15 @@ pub async fn take(
             Ok(Some(snapshot)) => return Ok(snapshot),
             Ok(None) => {}
             Err(Trouble::Server(error)) if is_gone(&error) && !last => {}
+            // character_not_in_repertoire
+            Err(Trouble::Server(error))
+                if pg::sqlstate(&error) == Some("22021") && content != Content::Data =>
+            {
+                return Err(Failure::from_server(&error)
+                    .while_doing("reading the definitions (a function, a comment), which are not all UTF-8")
+                    .state("nothing was written")
+                    .next("back up the rows, which may be of any encoding: pgkeep backup --data-only"));
+            }
             Err(Trouble::Server(error)) => {
                 return Err(Failure::from_server(&error).while_doing("listing and locking the tables"));
             }
