@@ -184,14 +184,14 @@ async fn look(
         let schema = archive.header().schema.as_ref();
         let live = ddl::read(client, session.server_version_num).await?;
         let alone = !options.rollback && !options.dry_run && !options.keep_going;
-        if alone && objects::is_as_new(&live.objects, &archived) {
+        if alone && objects::is_as_new(&live, &archived) {
             requirements::check(client, &archived, schema, &options.objects).await?;
             client.batch_execute("ROLLBACK").await?;
             let there = live.objects.into_iter().map(|o| (o.identity.clone(), o));
             let rebuild = Some((archived, there.collect()));
             return Ok(Looked { rebuild, ..Looked::default() });
         }
-        object_plan = objects::plan(archive.header(), &archived, &live.objects, options, &HashSet::new())?;
+        object_plan = objects::plan(archive.header(), &archived, &live, options, &HashSet::new())?;
         requirements::check(client, &object_plan.make, schema, &options.objects).await?;
     }
     let mut plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan)?;

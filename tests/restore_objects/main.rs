@@ -11,6 +11,7 @@ mod emptied;
 mod fixture;
 mod killed;
 mod merged;
+mod occupied;
 mod replaced;
 mod roles;
 #[path = "../support/mod.rs"]

@@ -29,15 +29,14 @@ impl Attempt<'_> {
         }
         let client = &self.session.client;
         let live = ddl::read(client, self.session.server_version_num).await?;
-        let plan = |not: &HashSet<String>| {
-            objects::plan(header, &archived, &live.objects, self.options, not)
-                .map(|p| p.in_order_of(&archived))
-        };
+        let plan = |not: &HashSet<String>| objects::plan(header, &archived, &live, self.options, not);
         let mut plan_now = plan(&HashSet::new())?;
         if !self.options.dry_run && !plan_now.in_place.is_empty() {
             let not = change::not_in_place(client, &plan_now).await?;
-            if !not.is_empty() {
-                plan_now = plan(&not)?;
+            if !not.never.is_empty() || !not.not_yet.is_empty() {
+                // Removing it and making it again always does, but where a table needs it.
+                let all = &not.never | &not.not_yet;
+                plan_now = plan(&all).or_else(|_| plan(&not.never))?;
             }
         }
         Ok((plan_now, Some(live)))
@@ -80,7 +79,7 @@ impl Attempt<'_> {
         }
         let catalog = Catalog::read(client).await?;
         let mut plan =
-            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &ObjectPlan::default())?;
+            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &objects.done())?;
         if !plan.misfits.is_empty() && !self.options.keep_going {
             return Err(plan.misfit_failure());
         }
