@@ -7,6 +7,7 @@ mod bad;
 mod chosen;
 mod created;
 mod emptied;
+mod excluded;
 #[path = "../schema/fixture.rs"]
 mod fixture;
 mod killed;
@@ -16,4 +17,5 @@ mod replaced;
 mod roles;
 #[path = "../support/mod.rs"]
 mod support;
+mod surroundings;
 mod world;
