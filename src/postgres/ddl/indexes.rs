@@ -75,11 +75,12 @@ const COLUMNS: &str = "SELECT x.indexrelid,
             o.opcdefault AND o.oid < 16384
                 AND (o.opcintype = a.atttypid OR o.opcintype = 25 AND a.atttypid = 1043
                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_opclass v WHERE v.opcintype = 1043 AND v.opcdefault))
-                AND k.collation = a.attcollation AND k.option = 0,
+                AND k.under = a.attcollation AND k.option = 0,
             false)) AS is_plain
     FROM pg_catalog.pg_index x
-    CROSS JOIN LATERAL pg_catalog.unnest(x.indkey::int2[], x.indclass::oid[], x.indcollation::oid[],
-        x.indoption::int2[]) WITH ORDINALITY k(attnum, class, collation, option, position)
+    CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(x.indkey::int2[]), pg_catalog.unnest(x.indclass::oid[]),
+        pg_catalog.unnest(x.indcollation::oid[]), pg_catalog.unnest(x.indoption::int2[]))
+        WITH ORDINALITY k(attnum, class, under, option, position)
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum AND a.attnum > 0
     LEFT JOIN pg_catalog.pg_opclass o ON o.oid = k.class
     WHERE x.indexrelid >= 16384
