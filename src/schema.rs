@@ -22,6 +22,18 @@ pub struct Schema {
     /// Roles of the cluster, where they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
+    /// What extensions bring: no objects of the schema, so that no archive has them, but they have names and identities.
+    #[serde(skip)]
+    pub brought: Vec<Brought>,
+}
+
+/// An object that belongs to an extension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Brought {
+    /// The object; what it needs is not known.
+    pub object: Object,
+    /// The extension's name.
+    pub extension: String,
 }
 
 /// One object. Its SQL is lists of statements, each without a semicolon at its end.

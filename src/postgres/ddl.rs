@@ -95,13 +95,13 @@ pub async fn read_over(client: &Client, second: &Client, version: u32) -> Result
     let (a, b, c, d, e, f, g, h) = results;
     let ((edges, (members, mut drafts)), (dependents, (named, (comments, (privileges, database))))) =
         both(both(a, both(b, c)), both(d, both(e, both(f, both(g, h)))))?;
-    let alias = attach::leave_to_extensions(&mut drafts, members);
+    let (alias, brought) = attach::leave_to_extensions(&mut drafts, members);
     schemas::mark(&mut drafts, dependents);
     attach::roles(&mut drafts, named);
     attach::comments(&mut drafts, comments);
     attach::privileges(&mut drafts, privileges);
     let objects = order::order(drafts, &edges, &alias);
-    Ok(Schema { database: Some(database), objects, roles: Vec::new() })
+    Ok(Schema { database: Some(database), objects, roles: Vec::new(), brought })
 }
 
 /// The roles of the cluster; with what the server keeps of their passwords, where that is asked for and permitted.

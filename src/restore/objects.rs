@@ -3,8 +3,10 @@
 pub mod adapt;
 pub mod apply;
 pub mod change;
+pub mod places;
 pub mod plan;
 pub mod removal;
+pub mod steps;
 
 use std::collections::HashSet;
 
@@ -14,7 +16,7 @@ use plan::ObjectPlan;
 
 use crate::archive::model::Header;
 use crate::schema::script::Style;
-use crate::schema::{Kind, Object, Section, scope};
+use crate::schema::{Kind, Object, Schema, Section, scope};
 use crate::selection::TableFilter;
 
 /// What becomes of an object that the target has already, and that differs from the archived one.
@@ -107,7 +109,7 @@ pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions, ve
 pub fn plan(
     header: &Header,
     archived: &[Object],
-    live: &[Object],
+    live: &Schema,
     options: &RestoreOptions,
     not_in_place: &HashSet<String>,
 ) -> Result<ObjectPlan, Failure> {
@@ -116,11 +118,12 @@ pub fn plan(
 }
 
 /// Whether a database that holds nothing but these objects is as good as new: it has none but what every new database
-/// has, or what the archive has just so.
-pub fn is_as_new(live: &[Object], archived: &[Object]) -> bool {
-    live.iter().all(|object| match object.kind {
+/// has, or what the archive has just so, and its extensions bring none of the archive's.
+pub fn is_as_new(live: &Schema, archived: &[Object]) -> bool {
+    let is_usual = |object: &Object| match object.kind {
         Kind::Extension | Kind::Language | Kind::Privileges => true,
         Kind::Schema => object.name == "public" || archived.iter().any(|a| a.identity == object.identity),
         _ => false,
-    })
+    };
+    live.objects.iter().all(is_usual) && !places::Taken::of(live).any(archived)
 }

@@ -133,7 +133,10 @@ impl RestorePlan {
                     extension: table.extension.clone(),
                     removable: removable(table, relation),
                 }),
-                Err(reason) => plan.misfits.push((table.shown(), reason)),
+                Err(reason) => {
+                    let left = objects.left.get(&(table.schema.clone(), table.name.clone()));
+                    plan.misfits.push((table.shown(), left.cloned().unwrap_or(reason)));
+                }
             }
         }
         let gone = catalog.relations.iter().filter(|r| {
@@ -152,8 +155,9 @@ impl RestorePlan {
             if !wanted || comes {
                 continue;
             }
-            let found =
-                catalog.sequences.iter().find(|s| s.schema == sequence.schema && s.name == sequence.name);
+            let own_name = (sequence.schema.clone(), sequence.name.clone());
+            let (schema, name) = objects.stand_ins.get(&own_name).unwrap_or(&own_name);
+            let found = catalog.sequences.iter().find(|s| s.schema == *schema && s.name == *name);
             match found {
                 Some(target) => {
                     plan.sequences.push(SequencePlan { archived: sequence.clone(), target: target.clone() })

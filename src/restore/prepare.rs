@@ -188,14 +188,14 @@ async fn look(
         let live = ddl::read(client, session.server_version_num).await?;
         let alone =
             !options.rollback && !options.dry_run && !options.keep_going && options.objects.only.is_empty();
-        if alone && objects::is_as_new(&live.objects, &archived) {
+        if alone && objects::is_as_new(&live, &archived) {
             requirements::check(client, &archived, schema, &options.objects).await?;
             client.batch_execute("ROLLBACK").await?;
             let there = live.objects.into_iter().map(|o| (o.identity.clone(), o));
             let rebuild = Some((archived, there.collect()));
             return Ok(Looked { rebuild, ..Looked::default() });
         }
-        object_plan = objects::plan(archive.header(), &archived, &live.objects, options, &HashSet::new())?;
+        object_plan = objects::plan(archive.header(), &archived, &live, options, &HashSet::new())?;
         let changed = object_plan.in_place.iter().chain(&object_plan.adjust).map(|(archived, _)| archived);
         let coming: Vec<Object> = object_plan.make.iter().chain(changed).cloned().collect();
         requirements::check(client, &coming, schema, &options.objects).await?;

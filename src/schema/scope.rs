@@ -116,16 +116,15 @@ fn without_tables(objects: Vec<Object>, excludes: impl Fn(&str, &str) -> bool) -
         }
     }
     // What others need stays after all, as the whole that it is, but without rows.
-    let mut left_out = Vec::new();
+    let has_rows = is_chosen.clone();
     let mut without_rows = Vec::new();
     let mut kept: HashSet<usize> = HashSet::new();
-    let mut next: Vec<usize> = (0..objects.len()).rev().filter(|n| is_chosen[*n]).collect();
+    let (keys, mut next): (Vec<usize>, Vec<usize>) = (0..objects.len())
+        .rev()
+        .filter(|n| is_chosen[*n])
+        .partition(|n| objects[*n].kind == Kind::ForeignKey);
     while let Some(at) = next.pop() {
-        if refers_elsewhere(&objects, at, &is_chosen) {
-            left_out.push(objects[at].identity.clone());
-            continue;
-        }
-        if !kept.insert(at) {
+        if objects[at].kind == Kind::ForeignKey || !kept.insert(at) {
             continue;
         }
         for need in objects[at].needs.iter().map(|n| *n as usize) {
@@ -141,6 +140,17 @@ fn without_tables(objects: Vec<Object>, excludes: impl Fn(&str, &str) -> bool) -
                     without_rows.push((objects[*more].identity.clone(), objects[at].identity.clone()));
                 }
             }
+        }
+    }
+    // Rows cannot refer to rows that are not there. (Those of tables without rows need nothing but their tables.)
+    let mut left_out = Vec::new();
+    let of_rowless = (0..objects.len()).filter(|n| is_chosen[*n] && !has_rows[*n]);
+    let of_rowless = of_rowless.filter(|n| objects[*n].kind == Kind::ForeignKey);
+    for at in keys.into_iter().rev().chain(of_rowless) {
+        if refers_elsewhere(&objects, at, if has_rows[at] { &has_rows } else { &is_chosen }) {
+            left_out.push(objects[at].identity.clone());
+        } else {
+            kept.insert(at);
         }
     }
     Chosen { objects: keep(objects, &kept), left_out, without_rows }
@@ -237,7 +247,8 @@ mod tests {
         let mut with_view = all();
         with_view.push(object(Kind::View, "v", None, &[2]));
         let chosen = choose(with_view, &filter("", "a"));
-        assert_eq!(chosen.objects.len(), 10);
+        assert_eq!(chosen.objects.len(), 9);
+        assert_eq!(chosen.left_out, ["foreign key b_a"]);
         assert_eq!(chosen.without_rows, [("table a".to_owned(), "view v".to_owned())]);
     }
 }

@@ -81,6 +81,30 @@ const CASES: &[Case] = &[
         "$t; CREATE VIEW v AS SELECT a, b FROM t; CREATE VIEW w AS SELECT b FROM v; COMMENT ON COLUMN w.b IS 'b'",
         "DROP VIEW v CASCADE; CREATE VIEW v AS SELECT b, a, 1 AS c FROM t; CREATE VIEW w AS SELECT b FROM v; COMMENT ON COLUMN w.b IS 'b'; CREATE VIEW mine AS SELECT a FROM v; ALTER VIEW mine OWNER TO object_owner; CREATE FUNCTION tv() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'; CREATE TRIGGER g INSTEAD OF INSERT ON mine FOR EACH ROW EXECUTE FUNCTION tv()",
         "CREATE VIEW mine AS SELECT a FROM v; ALTER VIEW mine OWNER TO object_owner; CREATE FUNCTION tv() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'; CREATE TRIGGER g INSTEAD OF INSERT ON mine FOR EACH ROW EXECUTE FUNCTION tv()"),
+    case("new views of a view that regains a column",
+        "$t; CREATE VIEW v AS SELECT a, b FROM t; CREATE VIEW w AS SELECT b FROM v; CREATE FUNCTION r(v) RETURNS text LANGUAGE sql AS 'SELECT ($1).b'; CREATE VIEW x AS SELECT r(v) AS r FROM v",
+        "DROP VIEW x; DROP FUNCTION r; DROP VIEW w; DROP VIEW v; CREATE VIEW v AS SELECT a FROM t; CREATE VIEW mine AS SELECT a FROM v",
+        "CREATE VIEW mine AS SELECT a FROM v"),
+    case("a new view of a function that regains a default",
+        "CREATE FUNCTION d(a int, b int DEFAULT 5) RETURNS int LANGUAGE sql AS 'SELECT a + b'; CREATE VIEW v AS SELECT d(1) AS x",
+        "DROP VIEW v; DROP FUNCTION d; CREATE FUNCTION d(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT a + b'; CREATE VIEW mine AS SELECT d(1, 2) AS x",
+        "CREATE VIEW mine AS SELECT d(1, 2) AS x"),
+    case("a view with other columns of a function that is gone",
+        "$t; $f; CREATE VIEW v AS SELECT a, f(a) AS g FROM t; CREATE VIEW w AS SELECT g FROM v",
+        "DROP VIEW w; DROP VIEW v; DROP FUNCTION f; CREATE VIEW v AS SELECT b, a FROM t; CREATE VIEW mine AS SELECT a FROM v",
+        "CREATE VIEW mine AS SELECT a FROM v"),
+    case("a function whose result type is gone",
+        "CREATE TYPE ty AS ENUM ('x'); CREATE FUNCTION r() RETURNS ty LANGUAGE sql AS 'SELECT NULL::ty'; CREATE VIEW v AS SELECT r() IS NULL AS n",
+        "DROP FUNCTION r CASCADE; DROP TYPE ty; CREATE FUNCTION r() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE VIEW v AS SELECT r() IS NULL AS n",
+        ""),
+    case("a view by its table's key that regains a column",
+        "$t; CREATE VIEW v AS SELECT a, b, count(*) AS n FROM t GROUP BY a; CREATE VIEW w AS SELECT b FROM v",
+        "DROP VIEW v CASCADE; CREATE VIEW v AS SELECT a, b FROM t; CREATE VIEW w AS SELECT b FROM v; ALTER TABLE t DROP CONSTRAINT t_pkey",
+        ""),
+    case("comments on names that hold words of SQL",
+        "CREATE TABLE \"x IS y\" (\"a IS b\" int, \"\"\" IS \" int); COMMENT ON COLUMN \"x IS y\".\"a IS b\" IS 'a IS b'",
+        "COMMENT ON TABLE \"x IS y\" IS 'x IS y'; COMMENT ON COLUMN \"x IS y\".\"a IS b\" IS 'IS'; COMMENT ON COLUMN \"x IS y\".\"\"\" IS \" IS 'it''s'",
+        ""),
     case("views that read each other",
         "CREATE VIEW a AS SELECT 1 AS x; CREATE VIEW b AS SELECT x FROM a; CREATE OR REPLACE VIEW a AS SELECT x FROM (SELECT 1 AS x) q WHERE EXISTS (SELECT FROM pg_class) ",
         "CREATE OR REPLACE VIEW b AS SELECT x + 1 AS x FROM a; CREATE OR REPLACE VIEW a AS SELECT 3 AS x",
@@ -197,6 +221,18 @@ const CASES: &[Case] = &[
         "$t; CREATE PUBLICATION pub FOR TABLE t",
         "ALTER PUBLICATION pub SET (publish = 'insert'); ALTER PUBLICATION pub DROP TABLE t",
         ""),
+    case("publication of all tables",
+        "$t; CREATE PUBLICATION pub FOR ALL TABLES",
+        "DROP PUBLICATION pub; CREATE PUBLICATION pub FOR TABLE t",
+        ""),
+    case("publication of some tables",
+        "$t; CREATE PUBLICATION pub FOR TABLE t",
+        "DROP PUBLICATION pub; CREATE PUBLICATION pub FOR ALL TABLES",
+        ""),
+    case("a table in the target's own publications",
+        "$t; CREATE PUBLICATION pub",
+        "ALTER TABLE t ADD c int; ALTER PUBLICATION pub ADD TABLE t; CREATE PUBLICATION mine FOR TABLE t",
+        "ALTER PUBLICATION pub ADD TABLE t; CREATE PUBLICATION mine FOR TABLE t"),
     case("event trigger",
         "CREATE FUNCTION et() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER restore_objects_et ON ddl_command_start EXECUTE FUNCTION et()",
         "ALTER EVENT TRIGGER restore_objects_et DISABLE",
@@ -298,4 +334,43 @@ fn tables_that_only_the_target_has_are_not_removed_with_those_that_they_belong_t
     let run = world.refused(&["--safe", "--if-exists", "replace"], 1);
     run.says("TABLE public.p3 needs TABLE public.p").says("TABLE public.mine needs TABLE public.h");
     world.is_as("after the refusal", &before);
+}
+
+#[test]
+fn what_somebody_reads_is_waited_for_once() {
+    let Some(world) = World::new("replaced waiting", "CREATE VIEW v AS SELECT 1 AS a, 2 AS b") else {
+        return;
+    };
+    world.database.execute("DROP VIEW v; CREATE VIEW v AS SELECT 1 AS a");
+    let before = world.state();
+    crate::support::while_held(&world.database.url, "LOCK TABLE v IN ACCESS SHARE MODE", |_| {
+        let started = std::time::Instant::now();
+        let run = world.refused(&["--only", "views", "--lock-timeout", "2s"], 1);
+        run.says("VIEW public.v").says("lock timeout");
+        let seconds = started.elapsed().as_secs_f64();
+        assert!((2.0..3.9).contains(&seconds), "{seconds} s");
+    });
+    world.is_as("after the refusal", &before);
+}
+
+#[test]
+fn a_tablespace_that_is_left_out_is_no_difference() {
+    let Some(world) =
+        World::new("replaced space", "CREATE TABLE t (a int PRIMARY KEY); CREATE INDEX i ON t (a)")
+    else {
+        return;
+    };
+    if world.database.cluster.postgres.major < 15 {
+        return;
+    }
+    crate::fixture::prepare(world.database.cluster);
+    world
+        .database
+        .execute("ALTER TABLE t SET TABLESPACE object_space; ALTER INDEX i SET TABLESPACE object_space");
+    let before = world.state();
+    for more in [&["--if-exists", "replace"][..], &["--if-exists", "fail"]] {
+        world.restore(&[&["--safe", "--no-tablespaces"], more].concat());
+        world.is_as("after the restore", &before);
+        assert_eq!(world.keeper.restore_log()["objects_replaced"], serde_json::json!([]));
+    }
 }

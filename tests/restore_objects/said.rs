@@ -148,7 +148,7 @@ fn who_is_in_the_way_of_a_definition_is_named() {
     let before = world.state();
     while_held(&world.database.url, "SELECT a FROM v", |pid| {
         let run = world.refused(&["--only", "views", "--lock-timeout", "200ms"], 1);
-        run.says("making VIEW public.v").says(&format!("is locked by PID {pid} (user postgres"));
+        run.says("replacing VIEW public.v").says(&format!("is locked by PID {pid} (user postgres"));
     });
     world.is_as("after the failure", &before);
     // What is in nobody's list stands in the way by name, too.

@@ -44,7 +44,9 @@ fn labels_are_what_pg_dump_says_and_a_server_without_their_provider_is_said_to_r
 
         let empty = cluster.database("labels, restored");
         let run = pgkeep.run(&["restore", "-d", &empty.url, "--file", archive]).expect_code(1);
-        run.says("making SCHEMA s: security label provider").says("is not loaded").says("the target is as it was");
+        run.says("making SCHEMA s: security label provider")
+            .says("is not loaded")
+            .says("the target is as it was");
         assert_eq!(empty.value("SELECT count(*) FROM pg_namespace WHERE nspname = 's'"), "0");
         let created = cluster.url("labels, created");
         pgkeep.run(&["restore", "--create", "-d", &created, "--file", archive]).expect_code(1);

@@ -5,14 +5,18 @@ use std::collections::{HashMap, HashSet};
 use super::comments::Comment;
 use super::draft::{Address, Body, Draft, at, class};
 use super::privileges::Privileges;
-use crate::schema::{Kind, Object, Section};
+use crate::schema::{Brought, Kind, Object, Section};
 
 /// Leaves out what belongs to extensions: their members, and what belongs to a table that is one, but for its place in a
-/// publication, which is the publication's. Returns, for each address that went with them, the extension that brings it.
+/// publication, which is the publication's. Returns, for each address that went with them, the extension that brings it;
+/// and what was left out.
 pub fn leave_to_extensions(
     drafts: &mut Vec<Draft>,
     members: HashMap<Address, Address>,
-) -> HashMap<Address, Address> {
+) -> (HashMap<Address, Address>, Vec<Brought>) {
+    let extensions = drafts.iter().filter(|d| d.at.class == class::EXTENSION);
+    let extensions: HashMap<Address, String> = extensions.map(|d| (d.at, d.object.name.clone())).collect();
+    let mut brought = Vec::new();
     let mut tables = HashMap::new();
     for draft in drafts.iter() {
         if let (class::CLASS, Some(extension)) = (draft.at.class, members.get(&draft.at)) {
@@ -37,9 +41,11 @@ pub fn leave_to_extensions(
         };
         alias.extend(draft.parts.iter().map(|p| (p.at, extension)));
         alias.extend(clauses.iter().map(|c| (c.at, extension)));
+        let extension = extensions.get(&extension).cloned().unwrap_or_default();
+        brought.push(Brought { object: object.clone(), extension });
         false
     });
-    alias
+    (alias, brought)
 }
 
 /// Where something with a comment is: a draft, and which of its clauses.

@@ -30,15 +30,17 @@ impl Attempt<'_> {
         }
         let client = &self.session.client;
         let live = ddl::read(client, self.session.server_version_num).await?;
-        let plan = |not: &HashSet<String>| {
-            objects::plan(header, &archived, &live.objects, self.options, not)
-                .map(|p| p.in_order_of(&archived))
-        };
+        let plan = |not: &HashSet<String>| objects::plan(header, &archived, &live, self.options, not);
         let mut plan_now = plan(&HashSet::new())?;
         if !plan_now.in_place.is_empty() {
-            let tried = change::not_in_place(client, &plan_now, self.options.dry_run).await?;
-            if !tried.not.is_empty() {
-                plan_now = plan(&tried.not)?;
+            let tried = match change::not_in_place(client, &plan_now, self.options.dry_run).await {
+                Ok(tried) => tried,
+                Err(failure) => return Err(self.with_holders(&plan_now, failure).await),
+            };
+            if !tried.never.is_empty() || !tried.not_yet.is_empty() {
+                // Removing it and making it again always does, but where a table needs it.
+                let all = &tried.never | &tried.not_yet;
+                plan_now = plan(&all).or_else(|_| plan(&tried.never))?;
             }
             plan_now.untried = tried.untried;
         }
@@ -101,7 +103,7 @@ impl Attempt<'_> {
         }
         let catalog = Catalog::read(client).await?;
         let mut plan =
-            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &ObjectPlan::default())?;
+            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &objects.done())?;
         if !plan.misfits.is_empty() && !self.options.keep_going {
             return Err(plan.misfit_failure());
         }

@@ -5,8 +5,8 @@ use tokio_postgres::{Client, Error};
 use crate::failure::Failure;
 use crate::postgres::error as pg;
 use crate::restore::stage::BUILT_IN_FIRST_PATH;
-use crate::schema::Object;
 use crate::schema::script::Style;
+use crate::schema::{Kind, Object};
 
 /// Definitions mean what they meant when they were read: the path is empty (see `settings`), functions are taken
 /// before what they call is there, and nothing goes to a place that the definition does not name.
@@ -19,10 +19,12 @@ const BATCH: usize = 50;
 /// Which of an object's statements are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Those that make it, with owner and comments.
+    /// Those that make it, with owner and comments. Where it is there after all, that is an error.
     Definition,
     /// The same, for what only the target has and had to make room.
     PutBack,
+    /// Those in `create` just so: they change one that is there.
+    Change,
     /// GRANT and REVOKE.
     Privileges,
     /// Those that remove it where it is there.
@@ -32,7 +34,8 @@ pub enum What {
 impl What {
     fn statements(self, object: &Object, style: &Style) -> Vec<String> {
         match self {
-            What::Definition | What::PutBack => object.definition(style),
+            What::Definition | What::PutBack => as_new(object, object.definition(style)),
+            What::Change => object.create.clone(),
             What::Privileges => object.privilege_statements(style),
             What::Removal => object.removal(),
         }
@@ -40,12 +43,24 @@ impl What {
 
     fn doing(self, object: &Object) -> String {
         match self {
-            What::Definition => format!("making {}", object.identity),
+            What::Definition | What::Change => format!("making {}", object.identity),
             What::PutBack => format!("putting back {}, which only the target has", object.identity),
             What::Privileges => format!("granting privileges on {}", object.identity),
             What::Removal => format!("removing {}", object.identity),
         }
     }
+}
+
+/// The statements with nothing in them that would replace an object which nobody knows of, such as an extension's.
+fn as_new(object: &Object, mut statements: Vec<String>) -> Vec<String> {
+    if matches!(object.kind, Kind::Function | Kind::Procedure | Kind::Aggregate) {
+        for sql in &mut statements {
+            if let Some(rest) = sql.strip_prefix("CREATE OR REPLACE ") {
+                *sql = format!("CREATE {rest}");
+            }
+        }
+    }
+    statements
 }
 
 /// Runs `what` of each of the objects, in a transaction that the caller has begun.

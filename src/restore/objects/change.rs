@@ -6,41 +6,52 @@ use tokio_postgres::Client;
 
 use super::apply::{self, What, one, run};
 use super::plan::ObjectPlan;
+use super::steps::Step;
 use crate::failure::Failure;
 use crate::postgres::error as pg;
 use crate::schema::script::{Style, grants, ident};
 use crate::schema::{Grant, Kind, Object, Section};
 
-/// What came of trying to replace objects in place.
+/// What can be replaced in place in principle, and in this case cannot.
 #[derive(Debug, Default)]
-pub struct Tried {
-    /// Identities of those with which it cannot be done.
-    pub not: HashSet<String>,
-    /// Identities of those that are held by others.
+pub struct NotInPlace {
+    /// It never can: another result type, other columns.
+    pub never: HashSet<String>,
+    /// It could not as the target is: it may need what is not made yet, and then be of another shape all the same.
+    pub not_yet: HashSet<String>,
+    /// Nobody knows: others hold it. In a dry run alone.
     pub untried: Vec<String>,
 }
 
-/// What can be replaced in place in principle, and in this case not: another result type, other columns. Tried out and
-/// taken back. Where this is a `dry_run`, nobody is made to wait for it.
-pub async fn not_in_place(client: &Client, plan: &ObjectPlan, dry_run: bool) -> Result<Tried, Failure> {
-    let mut all = Tried::default();
+/// Tries replacing in place, and takes it back. Where this is a `dry_run`, nobody is made to wait for it.
+pub async fn not_in_place(client: &Client, plan: &ObjectPlan, dry_run: bool) -> Result<NotInPlace, Failure> {
+    let mut not = NotInPlace::default();
     let wait = if dry_run { "SET LOCAL lock_timeout = '100ms';" } else { "" };
+    client.batch_execute(&format!("SAVEPOINT pgkeep_try; {} {wait}", apply::SETTINGS)).await?;
+    // One may need what another gains.
     for (object, _) in &plan.in_place {
         let sql = in_place(object).join(";\n");
-        client.batch_execute(&format!("SAVEPOINT pgkeep_try; {} {wait}", apply::SETTINGS)).await?;
-        let tried = client.batch_execute(&sql).await;
-        client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_try; RELEASE SAVEPOINT pgkeep_try").await?;
-        // invalid_function_definition, invalid_table_definition, wrong_object_type, and invalid_parameter_value of a
-        // sequence that has counted too far. Whatever else is wrong may be so because something is not made yet.
-        match tried {
-            Err(error) if matches!(pg::sqlstate(&error), Some("42P13" | "42P16" | "42809" | "22023")) => {
-                all.not.insert(object.identity.clone());
-            }
-            Err(error) if pg::is_lock_timeout(&error) => all.untried.push(object.identity.clone()),
-            _ => {}
+        let sql = format!("SAVEPOINT pgkeep_one; {sql}; RELEASE SAVEPOINT pgkeep_one");
+        let Err(error) = client.batch_execute(&sql).await else { continue };
+        const BACK: &str = "ROLLBACK TO SAVEPOINT pgkeep_one; RELEASE SAVEPOINT pgkeep_one";
+        if dry_run && pg::is_lock_timeout(&error) {
+            client.batch_execute(BACK).await?;
+            not.untried.push(object.identity.clone());
+            continue;
         }
+        // Nothing was learnt of the object, and trying again would only wait again.
+        if pg::is_lock_timeout(&error) || pg::is_cancelled(&error) || pg::is_serialization_failure(&error) {
+            return Err(apply::explain(&error).while_doing(format!("replacing {}", object.identity)));
+        }
+        client.batch_execute(BACK).await?;
+        // invalid_function_definition, invalid_table_definition, wrong_object_type, and invalid_parameter_value of a
+        // sequence that has counted too far.
+        let is_certain = matches!(pg::sqlstate(&error), Some("42P13" | "42P16" | "42809" | "22023"));
+        let not = if is_certain { &mut not.never } else { &mut not.not_yet };
+        not.insert(object.identity.clone());
     }
-    Ok(all)
+    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_try; RELEASE SAVEPOINT pgkeep_try").await?;
+    Ok(not)
 }
 
 /// Up to the rows: removes what has to go, changes what is there, makes what stands before the rows.
@@ -50,26 +61,48 @@ pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> R
     let remove: Vec<&Object> = plan.remove.iter().collect();
     run(client, &remove, What::Removal, style).await?;
     let joining = plan.joining();
-    let (attachments, early): (Vec<&Object>, Vec<&Object>) =
-        plan.made_in(Section::PreData).into_iter().partition(|o| joining.is_attachment(o));
-    define(client, plan, early, style).await?;
-    for (archived, _) in &plan.in_place {
-        let made =
-            Object { create: in_place(archived), comments: Vec::new(), owner: None, ..archived.clone() };
-        one(client, &made, What::Definition, style).await?;
-    }
+    let (attachments, early): (Vec<Step<'_>>, Vec<Step<'_>>) =
+        plan.steps_in(Section::PreData).into_iter().partition(|s| joining.is_attachment(s.object()));
+    take(client, &early, style).await?;
     // A sequence that belongs to a column has its table's owner, and only gets another one with it.
-    let is_sequence = |(archived, _): &&(Object, Object)| archived.kind == Kind::Sequence;
-    let all = || plan.in_place.iter().chain(&plan.adjust).filter(|pair| !is_defaults(pair));
-    for (archived, live) in all().filter(|o| !is_sequence(o)).chain(all().filter(is_sequence)) {
-        adjust(client, archived, live, style).await?;
-    }
-    let of_joining: Vec<&Object> =
-        plan.made_in(Section::PostData).into_iter().filter(|o| joining.is_index(o)).collect();
-    define(client, plan, of_joining, style).await?;
-    define(client, plan, attachments, style).await?;
+    adjust_all(client, plan, style, |o| o.section == Section::PreData && o.kind != Kind::Sequence).await?;
+    adjust_all(client, plan, style, |o| o.kind == Kind::Sequence).await?;
+    let of_joining: Vec<Step<'_>> =
+        plan.steps_in(Section::PostData).into_iter().filter(|s| joining.is_index(s.object())).collect();
+    take(client, &of_joining, style).await?;
+    take(client, &attachments, style).await?;
     // Rows are written as the role that connects.
     Ok(client.batch_execute("RESET ROLE").await?)
+}
+
+/// Takes steps in this order: what is new may need what another gains by being replaced, and the other way round.
+async fn take(client: &Client, steps: &[Step<'_>], style: &Style) -> Result<(), Failure> {
+    for steps in steps.chunk_by(|a, b| a.what() == b.what()) {
+        let what = steps[0].what();
+        if what != What::Change {
+            let objects: Vec<&Object> = steps.iter().map(Step::object).collect();
+            run(client, &objects, what, style).await?;
+            continue;
+        }
+        for step in steps {
+            let object = step.object();
+            let change = Object { create: in_place(object), ..object.clone() };
+            one(client, &change, what, style).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn adjust_all(
+    client: &Client,
+    plan: &ObjectPlan,
+    style: &Style,
+    which: impl Fn(&Object) -> bool,
+) -> Result<(), Failure> {
+    for (archived, live) in plan.in_place.iter().chain(&plan.adjust).filter(|(o, _)| which(o)) {
+        adjust(client, archived, live, style).await?;
+    }
+    Ok(())
 }
 
 /// Makes objects as the role that is asked for.
@@ -81,34 +114,15 @@ fn as_role(style: &Style) -> String {
 pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
     client.batch_execute(&format!("{} {}", apply::SETTINGS, as_role(style))).await?;
     let joining = plan.joining();
-    let late: Vec<&Object> =
-        plan.made_in(Section::PostData).into_iter().filter(|o| !joining.is_index(o)).collect();
-    define(client, plan, late, style).await?;
+    let late: Vec<Step<'_>> =
+        plan.steps_in(Section::PostData).into_iter().filter(|s| !joining.is_index(s.object())).collect();
+    take(client, &late, style).await?;
+    adjust_all(client, plan, style, |o| o.section == Section::PostData && o.kind != Kind::Sequence).await?;
     let made: Vec<&Object> = plan.make.iter().chain(&plan.put_back).collect();
     run(client, &made, What::Privileges, style).await?;
-    for (archived, live) in plan.adjust.iter().filter(is_defaults) {
-        adjust(client, archived, live, style).await?;
-    }
     put_defaults_back(client, plan, style).await?;
-    define(client, plan, plan.made_last(), style).await?;
+    take(client, &plan.made_last(), style).await?;
     Ok(client.batch_execute("RESET ROLE").await?)
-}
-
-/// Makes objects, put back ones behind.
-async fn define(
-    client: &Client,
-    plan: &ObjectPlan,
-    objects: Vec<&Object>,
-    style: &Style,
-) -> Result<(), Failure> {
-    let (back, made): (Vec<&Object>, Vec<&Object>) =
-        objects.into_iter().partition(|object| plan.is_put_back(object));
-    run(client, &made, What::Definition, style).await?;
-    run(client, &back, What::PutBack, style).await
-}
-
-fn is_defaults((archived, _): &&(Object, Object)) -> bool {
-    archived.kind == Kind::DefaultPrivileges
 }
 
 /// Takes the default privileges away that would act upon what is made: those of the roles that make it. What objects are
@@ -180,28 +194,31 @@ pub async fn adjust(client: &Client, archived: &Object, live: &Object, style: &S
         }
     }
     if !owned {
-        // Nobody is said to own `public` where a new database's owner does.
-        let new = (archived.owner.is_none() && archived.kind == Kind::Schema)
-            .then(|| format!("ALTER {} OWNER TO pg_database_owner", archived.identity));
-        statements.extend(archived.owner_statement(style).or(new));
+        let mut new = archived.owner_statement(style);
+        // Nobody is said to own `public` where a new database's owner does; before 14 there was no such role.
+        if archived.owner.is_none() && archived.kind == Kind::Schema {
+            let sql = "SELECT pg_catalog.to_regrole('pg_database_owner') IS NOT NULL";
+            if client.query_typed(sql, &[]).await?[0].get(0) {
+                new = Some(format!("ALTER {} OWNER TO pg_database_owner", archived.identity));
+            }
+        }
+        statements.extend(new);
     }
     statements.extend(comments(&archived.comments, &live.comments));
     if !privileged {
         statements.extend(archived.privilege_statements(style));
     }
-    let changes = Object {
-        create: statements,
-        comments: Vec::new(),
-        owner: None,
-        tablespace: None,
-        ..archived.clone()
-    };
-    one(client, &changes, What::Definition, style).await
+    one(client, &Object { create: statements, ..archived.clone() }, What::Change, style).await
 }
 
 /// The statements that turn the one comments into the others.
 fn comments(wanted: &[String], there: &[String]) -> Vec<String> {
-    let target = |sql: &String| sql.split_once(" IS ").map(|(target, _)| target.to_owned());
+    // Names may hold that word, too.
+    let is_word = |sql: &str, at: usize| sql[..at].matches('"').count().is_multiple_of(2);
+    let target = |sql: &String| {
+        let at = sql.match_indices(" IS ").map(|(at, _)| at).find(|at| is_word(sql, *at))?;
+        Some(sql[..at].to_owned())
+    };
     let kept: HashMap<String, &String> = wanted.iter().filter_map(|sql| Some((target(sql)?, sql))).collect();
     let gone = there.iter().filter_map(target).filter(|t| !kept.contains_key(t));
     // What nobody says of `public` is what initdb says of it.
@@ -256,5 +273,7 @@ mod tests {
             ["COMMENT ON COLUMN a.b IS NULL"]
         );
         assert_eq!(comments(&[a.clone(), b.clone()], &[a]), [b]);
+        let odd = "COMMENT ON COLUMN public.\"x IS y\".\"a\"\" IS b\" IS 'it IS \"so'".to_owned();
+        assert_eq!(comments(&[], &[odd]), ["COMMENT ON COLUMN public.\"x IS y\".\"a\"\" IS b\" IS NULL"]);
     }
 }

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::places::{is_for_all_tables, publication};
 use super::plan::is_table;
+use crate::failure::Failure;
 use crate::schema::{Kind, Object};
 
 /// Splits the objects at `removed`: those that take a statement, the last first, and those that go along.
@@ -54,21 +56,27 @@ pub fn split(objects: &[Object], removed: &BTreeSet<usize>) -> (Vec<usize>, Vec<
 /// the way of that: what an object needs that does not come back.
 ///
 /// What was `chosen` goes for good. What belonged to a table that is replaced, or to a view that goes, belonged to that
-/// as it was.
+/// as it was. Only what is `undone`, and a column's sequence, is surely missed by what needs it: in the place of
+/// anything else the archive may have something that does as well.
 pub fn coming_back(
     objects: &[Object],
     removed: &BTreeSet<usize>,
     chosen: &BTreeSet<usize>,
-    is_archived: impl Fn(&Object) -> bool,
+    undone: Option<&BTreeSet<usize>>,
+    archived: &HashMap<&str, &Object>,
 ) -> (Vec<usize>, Vec<String>) {
+    let is_archived = |n: usize| archived.contains_key(objects[n].identity.trim_start_matches("SHELL OF "));
     let table_goes = |n: usize| removed.contains(&n) && is_table(&objects[n]);
-    let goes = |n: usize| chosen.contains(&n) && !is_archived(&objects[n]);
-    let is_view = |o: &Object| matches!(o.kind, Kind::View | Kind::MaterializedView);
+    let goes = |n: usize| chosen.contains(&n) && !is_archived(n);
+    let is_view = |n: usize| matches!(objects[n].kind, Kind::View | Kind::MaterializedView);
+    let named = |n: usize| (objects[n].schema.as_deref().unwrap_or_default(), objects[n].name.as_str());
     let holders: HashSet<(&str, &str)> = removed
         .iter()
-        .filter(|n| table_goes(**n) || (goes(**n) && is_view(&objects[**n])))
-        .map(|n| (objects[*n].schema.as_deref().unwrap_or_default(), objects[*n].name.as_str()))
+        .filter(|n| table_goes(**n) || (goes(**n) && is_view(**n)))
+        .map(|n| named(*n))
         .collect();
+    let replaced: HashSet<(&str, &str)> =
+        removed.iter().filter(|n| table_goes(**n) && is_archived(**n)).map(|n| named(*n)).collect();
     let owners = removed.iter().map(|n| &objects[*n]).filter(|o| o.kind == Kind::SequenceOwner);
     let of_columns: HashSet<usize> = owners
         .map(|o| o.needs.iter().map(|need| *need as usize))
@@ -77,27 +85,57 @@ pub fn coming_back(
         .collect();
     let belongs = |n: usize| {
         let object = &objects[n];
-        let holder = object.table.as_ref();
-        holder.is_some_and(|(schema, name)| holders.contains(&(schema.as_str(), name.as_str())))
+        let holder = object.table.as_ref().map(|(schema, name)| (schema.as_str(), name.as_str()));
+        if object.kind == Kind::PublicationMember {
+            // A place in a publication is the publication's, unless that takes all tables from now on.
+            let publication = publication(object).map(|name| format!("PUBLICATION {name}"));
+            let publication = publication.and_then(|identity| archived.get(identity.as_str()));
+            if publication.is_some_and(|p| is_for_all_tables(p)) {
+                return true;
+            }
+            if holder.is_some_and(|holder| replaced.contains(&holder)) {
+                return false;
+            }
+        }
+        holder.is_some_and(|holder| holders.contains(&holder))
             || (object.kind == Kind::Sequence && of_columns.contains(&n))
     };
-    let mut lost: HashSet<usize> = HashSet::new();
+    let mut missed: HashSet<usize> = HashSet::new();
     let (mut back, mut in_the_way) = (Vec::new(), Vec::new());
-    for n in removed.iter().copied().filter(|n| !is_archived(&objects[*n])) {
+    for n in removed.iter().copied().filter(|n| !is_archived(*n)) {
         if goes(n) || belongs(n) {
-            lost.insert(n);
+            if objects[n].kind == Kind::Sequence || undone.is_some_and(|undone| undone.contains(&n)) {
+                missed.insert(n);
+            }
             continue;
         }
-        match objects[n].needs.iter().find(|need| lost.contains(&(**need as usize))) {
+        match objects[n].needs.iter().find(|need| missed.contains(&(**need as usize))) {
             None => back.push(n),
             Some(need) => {
                 let cause = &objects[*need as usize].identity;
                 in_the_way.push(format!("{} needs {cause}, which goes", objects[n].identity));
-                lost.insert(n);
+                missed.insert(n);
             }
         }
     }
     (back, in_the_way)
+}
+
+/// The failure that names what is in the way of a replacement, or of a `rollback`.
+pub fn blocked_failure(blocked: &[String], rollback: bool) -> Failure {
+    let (what, next) = match rollback {
+        true => (
+            "the restore cannot be undone while what came later needs what it made",
+            "drop these first, or change them so that they need it no more: a rollback removes nothing that came later",
+        ),
+        false => (
+            "objects cannot be replaced while others need them",
+            "change them by hand (ALTER …), drop what needs them, leave them as they are with --if-exists skip, or replace the tables as well: --clean",
+        ),
+    };
+    Failure::failed(format!("{what}:\n    {}", blocked.join("\n    ")))
+        .state("the target is untouched")
+        .next(next)
 }
 
 #[cfg(test)]
