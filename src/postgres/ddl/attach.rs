@@ -78,6 +78,14 @@ pub fn comments(drafts: &mut [Draft], comments: Vec<Comment>) {
     }
 }
 
+/// Leaves out constraints that come with others' and have no comment of their own: there is nothing to say of them.
+pub fn leave_out_empty(drafts: &mut Vec<Draft>) {
+    drafts.retain(|draft| {
+        let object = &draft.object;
+        object.kind != Kind::Constraint || !object.create.is_empty() || !object.comments.is_empty()
+    });
+}
+
 /// Notes which roles the objects' definitions name.
 pub fn roles(drafts: &mut [Draft], named: Vec<(Address, String)>) {
     let places: HashMap<Address, usize> = drafts.iter().enumerate().map(|(n, d)| (d.at, n)).collect();

@@ -6,7 +6,7 @@
 //! needs something that is made after the rows (a view that groups by a primary key) is made after the rows itself.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use super::circles;
 use super::draft::{Address, Body, Clause, Draft, Piece, class};
@@ -36,6 +36,8 @@ struct Node {
 struct Graph {
     nodes: Vec<Node>,
     places: HashMap<Address, usize>,
+    /// Nodes, and others that they stand behind although they do not need them.
+    behind: Vec<(usize, Address)>,
 }
 
 /// The objects of all `drafts`, each behind those that it needs. `alias` leads from what comes with something else
@@ -53,12 +55,13 @@ type Definitions = Vec<(usize, Vec<Piece>, Vec<(Clause, usize)>)>;
 
 impl Graph {
     fn new(drafts: Vec<Draft>, edges: &[Edge], alias: &HashMap<Address, Address>) -> (Graph, Definitions) {
-        let mut graph = Graph { nodes: Vec::new(), places: HashMap::new() };
+        let mut graph = Graph { nodes: Vec::new(), places: HashMap::new(), behind: Vec::new() };
         let mut bodies: Definitions = Vec::new();
         let mut wanted = Vec::new();
         for draft in drafts {
             let own = graph.add(draft.object, draft.at);
             wanted.extend(draft.needs.into_iter().map(|to| (own, to)));
+            graph.behind.extend(draft.behind.into_iter().map(|to| (own, to)));
             for part in draft.parts {
                 graph.places.entry(part.at).or_insert(own);
             }
@@ -289,12 +292,33 @@ impl Graph {
         (object.section, object.kind, &object.schema, &object.name, &object.identity)
     }
 
+    /// What stands behind what: what is needed, and as far as that leaves no circle, what is only better there first.
+    fn followed(&self) -> Vec<BTreeSet<usize>> {
+        let mut follows: Vec<BTreeSet<usize>> =
+            self.nodes.iter().map(|n| n.needs.keys().copied().collect()).collect();
+        for (from, to) in &self.behind {
+            let Some(&to) = self.places.get(to) else { continue };
+            let mut seen = HashSet::new();
+            let mut next = vec![to];
+            while let Some(at) = next.pop() {
+                if seen.insert(at) {
+                    next.extend(&follows[at]);
+                }
+            }
+            if !seen.contains(from) {
+                follows[*from].insert(to);
+            }
+        }
+        follows
+    }
+
     fn into_order(mut self) -> Vec<Object> {
-        let mut waiting: Vec<usize> = self.nodes.iter().map(|n| n.needs.len()).collect();
+        let follows = self.followed();
+        let mut waiting: Vec<usize> = follows.iter().map(BTreeSet::len).collect();
         let mut needed_by: HashMap<usize, Vec<usize>> = HashMap::new();
         let live: Vec<usize> = self.live().collect();
         for from in &live {
-            for to in self.nodes[*from].needs.keys() {
+            for to in &follows[*from] {
                 needed_by.entry(*to).or_default().push(*from);
             }
         }
