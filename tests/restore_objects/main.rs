@@ -15,4 +15,5 @@ mod replaced;
 mod roles;
 #[path = "../support/mod.rs"]
 mod support;
+mod versions;
 mod world;
