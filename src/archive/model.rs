@@ -44,6 +44,25 @@ pub struct Header {
     pub schema: Option<Schema>,
 }
 
+impl Header {
+    /// A copy without definitions, which may be many.
+    pub(super) fn without_schema(&self) -> Header {
+        Header {
+            format: self.format.clone(),
+            version: self.version,
+            kind: self.kind,
+            tool: self.tool.clone(),
+            created_at: self.created_at,
+            source: self.source.clone(),
+            selection: self.selection.clone(),
+            guards: self.guards.clone(),
+            tables: self.tables.clone(),
+            sequences: self.sequences.clone(),
+            schema: None,
+        }
+    }
+}
+
 /// Why an archive was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

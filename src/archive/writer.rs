@@ -179,7 +179,8 @@ impl<W: Write> ArchiveWriter<W> {
         line.push(b'\n');
         let mut encoder = ChunkEncoder::new(compression)?;
         let sealed = encoder.seal_header(&line)?;
-        let header = header.clone();
+        // Definitions are written and done with, and may be many.
+        let header = header.without_schema();
         let mut writer =
             ArchiveWriter { out, compression, encoder, header, chunks: Vec::new(), offset: 0, broken: false };
         writer.push(sealed)?;

@@ -7,9 +7,11 @@ pub mod destination;
 pub mod dump;
 pub mod large_objects;
 pub mod plan;
+pub mod ranges;
 pub mod run;
 pub mod snapshot;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -127,7 +129,9 @@ pub fn header(
 ) -> Header {
     let server = &catalog.server;
     let (tables, exclude) = filter.patterns();
-    let part_of = |oid: u32| plan.parts.iter().position(|p| p.relation == oid).map(|i| i as u32);
+    let parts: HashMap<u32, u32> =
+        plan.parts.iter().enumerate().map(|(at, part)| (part.relation, at as u32)).collect();
+    let part_of = |oid: u32| parts.get(&oid).copied();
     Header {
         format: FORMAT.to_owned(),
         version: VERSION,

@@ -108,6 +108,20 @@ impl Plan {
         plan
     }
 
+    /// Makes one unit of all units of a relation.
+    pub fn unite(&mut self, relation: &Relation, encoding: &str) {
+        let (mut of_it, others): (Vec<Unit>, Vec<Unit>) =
+            std::mem::take(&mut self.units).into_iter().partition(|u| u.relation == relation.oid);
+        self.units = others;
+        of_it.sort_by_key(|u| u.range);
+        if let Some(first) = of_it.into_iter().next() {
+            let columns = &self.parts[first.table as usize].table.columns;
+            let copy = copy_statement(columns, relation, "", encoding);
+            self.units.push(Unit { copy, bytes: relation.bytes, ..first });
+        }
+        self.units.sort_by_key(|u| std::cmp::Reverse(u.bytes));
+    }
+
     /// Estimated bytes of all units.
     pub fn total_bytes(&self) -> u64 {
         self.units.iter().map(|u| u.bytes).sum()
@@ -233,9 +247,14 @@ fn unit_pages(leaf: &Relation) -> u64 {
     (UNIT_PAGES >> factor.ilog2().min(8)).max(8)
 }
 
+/// Without a condition it is no query, see [`super::ranges`].
 fn copy_statement(columns: &[model::Column], leaf: &Relation, condition: &str, encoding: &str) -> String {
     let list = quote::ident_list(columns.iter().map(|c| c.name.as_str()));
     let options = settings::copy_options(encoding);
+    if condition.is_empty() {
+        let list = if columns.is_empty() { String::new() } else { format!(" ({list})") };
+        return format!("COPY {}{list} TO STDOUT{options}", leaf.quoted());
+    }
     format!("COPY (SELECT {list} FROM ONLY {}{condition}) TO STDOUT{options}", leaf.quoted())
 }
 
@@ -312,6 +331,10 @@ mod tests {
         assert!(big[0].copy.contains("FROM ONLY \"public\".\"big\" WHERE id > 9 OR mine) TO STDOUT"));
         let plan = Plan::of(&catalog, vec![&catalog.relations[0]], Rows::All);
         assert_eq!((plan.units.len(), &plan.parts[0].table.condition), (3, &None));
+        let mut united = plan.clone();
+        united.unite(&catalog.relations[0], "UTF8");
+        assert_eq!(united.units.len(), 1);
+        assert_eq!(united.units[0].copy, "COPY \"public\".\"big\" TO STDOUT");
         catalog.relations[0].condition = Some(String::new());
         assert_eq!(
             Plan::new(&catalog, &TableFilter::default()).units.iter().filter(|u| u.table == 0).count(),

@@ -164,13 +164,17 @@ impl Backup<'_> {
     async fn wanted(&self, mut schema: Schema) -> Result<Schema, Failure> {
         let (options, session) = (self.options, self.session);
         if !options.filter.is_all() {
-            let wants = |schema: &str, name: &str| options.filter.wants(schema, name);
-            let (objects, left_out) = scope::with_tables(schema.objects, wants);
-            schema.objects = objects;
-            schema.database = None;
-            for identity in left_out {
+            let chosen = scope::choose(schema.objects, &options.filter);
+            schema.objects = chosen.objects;
+            if options.filter.has_includes() {
+                schema.database = None;
+            }
+            for identity in chosen.left_out {
                 self.events
                     .warn(format!("{identity} is left out: it refers to a table that is not backed up"));
+            }
+            for (table, needed_by) in chosen.without_rows {
+                self.events.warn(format!("{table} is backed up without its rows: {needed_by} needs it"));
             }
         }
         if options.content == Content::Schema {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio_postgres::{Client, Error};
 
 use super::Content;
-use super::large_objects;
 use super::plan::Plan;
+use super::{large_objects, ranges};
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::error as pg;
@@ -62,6 +62,15 @@ pub async fn take(
             Ok(Some(snapshot)) => return Ok(snapshot),
             Ok(None) => {}
             Err(Trouble::Server(error)) if is_gone(&error) && !last => {}
+            // character_not_in_repertoire
+            Err(Trouble::Server(error))
+                if pg::sqlstate(&error) == Some("22021") && content != Content::Data =>
+            {
+                return Err(Failure::from_server(&error)
+                    .while_doing("reading the definitions (a function, a comment), which are not all UTF-8")
+                    .state("nothing was written")
+                    .next("back up the rows, which may be of any encoding: pgkeep backup --data-only"));
+            }
             Err(Trouble::Server(error)) => {
                 return Err(Failure::from_server(&error).while_doing("listing and locking the tables"));
             }
@@ -141,6 +150,7 @@ async fn try_to_take(
         lock(client, &late, events).await?;
         check_not_rewritten(client, &now, &late).await?;
     }
+    ranges::give_up_unplannable(client, &now, &mut plan_now).await?;
     if now.server.has_large_objects && large_objects::wanted(filter) {
         large_objects::check_readable(client, &now.server).await?;
         large_objects::add(client, &now, &mut plan_now).await?;

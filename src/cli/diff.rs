@@ -89,7 +89,7 @@ pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> 
     for (filter, other) in [(selection(&header)?, &mut new), (of_new, &mut old)] {
         if !filter.is_all() {
             let all = std::mem::take(other);
-            *other = scope::with_tables(all, |schema, name| filter.wants(schema, name)).0;
+            *other = scope::choose(all, &filter).objects;
         }
     }
     let comparison = compare(&old, &new);

@@ -12,7 +12,7 @@ use super::backup::jobs;
 use super::context::{Context, count, printable_lines};
 use super::objects::ObjectArgs;
 use crate::failure::{Failure, FailureKind};
-use crate::restore::log::{RestoreLog, Status};
+use crate::restore::log::{RestoreLog, Status, TableOutcome};
 use crate::restore::prepare::{Prepared, prepare};
 use crate::restore::run::Outcome;
 use crate::restore::{Mode, RestoreOptions};
@@ -270,9 +270,15 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         text += &format!("  and {} more, see the log\n", count((changed.len() - LISTED) as u64, "table"));
     }
     text += &objects(log);
-    let unchanged = log.tables_restored.len() - changed.len();
-    if unchanged > 0 {
-        text += &format!("  {} unchanged\n", count(unchanged as u64, "table"));
+    let empty = |(table, t): &(&String, &TableOutcome)| {
+        t.inserted + t.updated + t.deleted + t.unchanged == 0 && log.after_counts.get(*table) == Some(&0)
+    };
+    let empty = log.tables_restored.iter().filter(empty).count();
+    let unchanged = log.tables_restored.len() - changed.len() - empty;
+    for (number, what) in [(unchanged, "unchanged"), (empty, "empty")] {
+        if number > 0 {
+            text += &format!("  {} {what}\n", count(number as u64, "table"));
+        }
     }
     for failed in &log.tables_failed {
         text += &format!("  {}: NOT RESTORED: {}\n", failed.table, failed.error);

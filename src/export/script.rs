@@ -90,10 +90,13 @@ fn chosen(header: &Header, options: &ScriptOptions, events: &Events) -> Result<V
             .next("see what is inside with: pgkeep show FILE"));
     }
     if !filter.is_all() {
-        let left_out;
-        (objects, left_out) = scope::with_tables(objects, |schema, name| filter.wants(schema, name));
-        for identity in left_out {
+        let chosen = scope::choose(objects, filter);
+        objects = chosen.objects;
+        for identity in chosen.left_out {
             events.warn(format!("{identity} is left out: it refers to a table that is not exported"));
+        }
+        for (table, needed_by) in chosen.without_rows {
+            events.warn(format!("{table} is exported without its rows: {needed_by} needs it"));
         }
     }
     let wanted = |object: &Object| match object.section {

@@ -39,6 +39,13 @@ pub fn statements(version: u32) -> String {
     sql
 }
 
+/// For a session that will wait, for a person or for what other sessions do: the server should not end it meanwhile. To
+/// be run outside of a transaction; `version` is `server_version_num`.
+pub fn stay_while_idle(version: u32) -> &'static str {
+    // There was no such time-out before.
+    if version >= 140_000 { "SET idle_session_timeout = 0" } else { "" }
+}
+
 /// What ends a COPY statement in a database of this encoding, in either direction.
 ///
 /// A database of encoding `SQL_ASCII` takes any bytes for text. The server would refuse to hand out, as UTF-8, what is

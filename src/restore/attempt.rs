@@ -314,6 +314,7 @@ impl Attempt<'_> {
         {
             return Ok(Some((large.table.shown.clone(), failure)));
         }
+        client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
         for at in staged.iter() {
             let shown = &at.table.shown;
             let now = count(&after, shown);
@@ -323,6 +324,7 @@ impl Attempt<'_> {
             }
         }
         let violations = verify::constraints(client, catalog, &written, replica_role).await?;
+        client.batch_execute("SET LOCAL search_path = ''").await?;
         for violation in &violations {
             // What a safety backup holds was so before; putting it back exactly is the promise of a rollback.
             let scope = plan.closure(catalog);

@@ -101,21 +101,47 @@ pub async fn make(
     })
 }
 
+/// Refuses where the role may not give the database what the archived one had beside its contents. Returns roles that are
+/// missing, and whose settings are left out.
+pub async fn try_out(
+    client: &Client,
+    name: &str,
+    like: &Database,
+    style: &Style,
+) -> Result<Vec<String>, Failure> {
+    client.batch_execute("BEGIN").await?;
+    let missing = finish(client, name, like, style).await;
+    client.batch_execute("ROLLBACK").await?;
+    missing.map_err(|failure| {
+        failure.next("connect as a role that may do this, or have the database made (createdb) and restore without --create")
+    })
+}
+
 /// Gives the database what the archived one had beside its contents. Last of all: a setting of the database should not
-/// meet the restore.
-pub async fn finish(client: &Client, name: &str, like: &Database, style: &Style) -> Result<(), Failure> {
+/// meet the restore. Returns roles that are missing, and whose settings are left out: only where owners are not wanted,
+/// for else all roles must be there.
+pub async fn finish(
+    client: &Client,
+    name: &str,
+    like: &Database,
+    style: &Style,
+) -> Result<Vec<String>, Failure> {
+    let roles = "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r";
+    let there: BTreeSet<String> =
+        client.query_typed(roles, &[]).await?.iter().map(|row| row.get(0)).collect();
     let database = ident(name);
     let mut all: Vec<String> = Vec::new();
     if !style.no_owner && !like.owner.is_empty() {
         all.push(format!("ALTER DATABASE {database} OWNER TO {}", ident(&like.owner)));
     }
     all.extend(like.alter.iter().map(|what| format!("ALTER DATABASE {database} {what}")));
-    if !style.no_owner {
-        let settings = like.role_settings.iter();
-        all.extend(
-            settings.map(|(role, what)| format!("ALTER ROLE {} IN DATABASE {database} {what}", ident(role))),
-        );
-    }
+    let (settings, missing): (Vec<_>, Vec<_>) =
+        like.role_settings.iter().partition(|(role, _)| !style.no_owner || there.contains(role));
+    all.extend(
+        settings
+            .into_iter()
+            .map(|(role, what)| format!("ALTER ROLE {} IN DATABASE {database} {what}", ident(role))),
+    );
     let text = crate::postgres::quote::literal;
     all.extend(
         like.comment.iter().map(|comment| format!("COMMENT ON DATABASE {database} IS {}", text(comment))),
@@ -131,7 +157,9 @@ pub async fn finish(client: &Client, name: &str, like: &Database, style: &Style)
             Failure::from_server(&e).while_doing(format!("setting the properties of database {name}"))
         })?;
     }
-    Ok(())
+    let mut missing: Vec<String> = missing.into_iter().map(|(role, _)| role.clone()).collect();
+    missing.dedup();
+    Ok(missing)
 }
 
 /// Removes the database that a failed restore has made.

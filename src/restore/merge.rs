@@ -151,14 +151,28 @@ async fn count(client: &Client, differences: &str) -> Result<Difference, tokio_p
 const USERS_PATH: &str = "SET LOCAL search_path TO DEFAULT";
 
 /// Removes the listed differences from the live table.
-pub async fn apply(client: &Client, table: &TablePlan) -> Result<(), tokio_postgres::Error> {
+pub async fn apply(
+    client: &Client,
+    table: &TablePlan,
+    difference: &Difference,
+) -> Result<(), tokio_postgres::Error> {
     client.batch_execute(USERS_PATH).await?;
-    delete(client, table).await?;
-    client.batch_execute(&insert_statement(table, "")).await?;
+    delete(client, table, difference).await?;
+    if difference.archived_only + difference.different > 0 {
+        client.batch_execute(&insert_statement(table, "")).await?;
+    }
     client.batch_execute("SET LOCAL search_path = ''").await
 }
 
-async fn delete(client: &Client, table: &TablePlan) -> Result<(), tokio_postgres::Error> {
+/// A published table without replica identity refuses even a DELETE of no row, so that there is none without need.
+async fn delete(
+    client: &Client,
+    table: &TablePlan,
+    difference: &Difference,
+) -> Result<(), tokio_postgres::Error> {
+    if difference.different + difference.live_only == 0 {
+        return Ok(());
+    }
     let sql = format!(
         "DELETE FROM {} AS t USING {} AS d
           WHERE t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table",
@@ -189,10 +203,11 @@ fn insert_statement(table: &TablePlan, condition: &str) -> String {
 pub async fn find_refused(
     client: &Client,
     table: &TablePlan,
+    difference: &Difference,
 ) -> Result<Option<String>, tokio_postgres::Error> {
     // Going back to the savepoint brings the empty path back, too.
     client.batch_execute(&format!("SAVEPOINT pgkeep_search; {USERS_PATH}")).await?;
-    delete(client, table).await?;
+    delete(client, table, difference).await?;
     let sql = format!("SELECT COALESCE(pg_catalog.max(d.place), 0) FROM {} AS d", difference_name(table));
     let (mut low, mut high) = (1i64, client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0));
     let mut refused = false;

@@ -71,7 +71,7 @@ pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions, ve
     let mut objects = schema.objects.clone();
     adapt::to_version(&mut objects, header.source.server_version_num, version);
     if !filter.is_all() {
-        objects = scope::with_tables(objects, |schema, name| filter.wants(schema, name)).0;
+        objects = scope::choose(objects, filter).objects;
     }
     let wanted = |object: &Object| {
         let section = match object.section {

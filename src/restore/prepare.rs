@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
+use super::stage::BUILT_IN_FIRST_PATH;
 use super::{Mode, RestoreOptions, create, lock, objects, requirements};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
@@ -166,6 +167,8 @@ async fn look(
     events: &Events,
 ) -> Result<Looked, Failure> {
     let client = &session.client;
+    // A person may take long to say yes.
+    client.batch_execute(settings::stay_while_idle(session.server_version_num)).await?;
     client
         .batch_execute(&format!(
             "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY; {} SET LOCAL lock_timeout = '{}ms';",
@@ -203,6 +206,7 @@ async fn look(
     }
     plan.check_permitted(&catalog)?;
     let mut tables_with_rows = Vec::new();
+    client.batch_execute(BUILT_IN_FIRST_PATH).await?;
     let roots: Vec<&Relation> =
         plan.roots(&catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign).collect();
     for batch in roots.chunks(200) {

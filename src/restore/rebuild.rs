@@ -124,6 +124,16 @@ impl Rebuild<'_> {
         let style = &self.options.objects.style;
         create::make(&self.session.client, self.session.server_version_num, name, like, style).await?;
         let filled = async {
+            if let Some(like) = like {
+                // Rather now than behind hours of loading.
+                for role in create::try_out(&self.session.client, name, like, style).await? {
+                    let warning = format!(
+                        "the settings that role {role} has in the database are left out: there is no such role"
+                    );
+                    self.events.warn(warning.clone());
+                    log.warnings.push(warning);
+                }
+            }
             let session = connection::lead(self.connector, self.events, self.cancel).await?;
             session.client.batch_execute(&self.begin()).await?;
             let live = ddl::read(&session.client, session.server_version_num).await?;
@@ -131,7 +141,7 @@ impl Rebuild<'_> {
             let there = live.objects.into_iter().map(|o| (o.identity.clone(), o)).collect();
             Rebuild { session: &session, there: &there, ..*self }.make(&mut Vec::new(), log).await?;
             match like {
-                Some(like) => create::finish(&session.client, name, like, style).await,
+                Some(like) => create::finish(&session.client, name, like, style).await.map(drop),
                 None => Ok(()),
             }
         };
@@ -165,7 +175,9 @@ impl Rebuild<'_> {
         *workers = self.connector.workers(self.options.jobs.saturating_sub(1), self.events).await;
         let sessions: Vec<&Session> = std::iter::once(self.session).chain(workers.iter()).collect();
         for session in &sessions {
-            session.client.batch_execute("SET synchronous_commit = off").await?;
+            let stay = settings::stay_while_idle(session.server_version_num);
+            session.client.batch_execute(&format!("SET synchronous_commit = off; {stay}")).await?;
+            self.take_archived_path(session).await?;
         }
 
         self.define(|o| o.section == Section::PreData).await?;
@@ -206,13 +218,34 @@ impl Rebuild<'_> {
         self.privileges().await?;
         self.define(|o| o.kind.is_last() && o.kind != Kind::EventTrigger).await?;
         self.define(|o| o.kind == Kind::EventTrigger).await?;
-        client.batch_execute("RESET synchronous_commit").await?;
+        client
+            .batch_execute(
+                "RESET synchronous_commit; SELECT pg_catalog.set_config('pgkeep.search_path', '', false)",
+            )
+            .await?;
         // The transactions before it were not waited for; this one is, and with it all before it.
         client.batch_execute("BEGIN; SELECT pg_catalog.pg_current_xact_id(); COMMIT").await?;
         log.objects_created = self.objects.iter().filter(|o| !self.is_there(o)).count() as u64;
         log.verified = true;
         log.sum();
         Ok(())
+    }
+
+    /// Where nothing else says what the application's path is, what its archived database said: functions that checks
+    /// and indexes call may need it, and the database itself gets it last.
+    async fn take_archived_path(&self, session: &Session) -> Result<(), Failure> {
+        let database = self.archive.header().schema.as_ref().and_then(|s| s.database.as_ref());
+        let path = database.and_then(|d| d.alter.iter().find(|what| what.starts_with("SET search_path TO ")));
+        let Some(path) = path else { return Ok(()) };
+        let client = &session.client;
+        let own = "SELECT s.source IN ('default', 'configuration file')
+                     FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'";
+        if !client.query_typed(own, &[]).await?[0].get::<_, bool>(0) {
+            return Ok(());
+        }
+        let path = path.replacen("SET ", "SET LOCAL ", 1);
+        let keep = "SELECT pg_catalog.set_config('pgkeep.search_path', pg_catalog.current_setting('search_path'), false)";
+        Ok(client.batch_execute(&format!("BEGIN; {path}; {keep}; COMMIT")).await?)
     }
 
     fn is_there(&self, object: &Object) -> bool {

@@ -18,7 +18,7 @@ use crate::archive::validate::{ValidateOptions, validate};
 use crate::backup::destination::to_folder;
 use crate::backup::dump::Dump;
 use crate::backup::plan::{Plan, Rows};
-use crate::backup::{header, large_objects, snapshot};
+use crate::backup::{header, large_objects, ranges, snapshot};
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
@@ -87,6 +87,7 @@ impl Safety<'_> {
         snapshot::check_readable(&self.catalog, &plan, &sequences)?;
         self.catalog.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
         let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
+        ranges::give_up_unplannable(client, &self.catalog, &mut plan).await?;
         let mut schema = self.schema;
         if self.plan.large_objects.is_some() {
             large_objects::check_readable(client, &self.catalog.server).await?;

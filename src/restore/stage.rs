@@ -20,10 +20,12 @@ use crate::progress::{Event, Events, Phase};
 /// A COPY message's size: far below the server's limit for one, large enough to cost nothing.
 const MESSAGE_BYTES: usize = 256 << 10;
 
-/// Domains inside of arrays and composites check what they are given while rows are staged: the user's functions are
-/// found, and yet no object of the user's stands in for a built-in one.
+/// Domains inside of arrays and composites check what they are given while rows are staged, and to plan any query of a
+/// table the server expands the SQL functions in its indexes: the user's functions are found, and yet no object of the
+/// user's stands in for a built-in one. A rebuild may say by `pgkeep.search_path` which path the application has.
 pub const BUILT_IN_FIRST_PATH: &str = "SELECT pg_catalog.set_config('search_path',
-    pg_catalog.concat_ws(', ', 'pg_catalog', NULLIF(s.reset_val, '')), true)
+    pg_catalog.concat_ws(', ', 'pg_catalog',
+      NULLIF(COALESCE(NULLIF(pg_catalog.current_setting('pgkeep.search_path', true), ''), s.reset_val), '')), true)
   FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'";
 
 /// The staging table of an archived table, as it stands in SQL.

@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use super::Mode;
 use super::merge::{self, Difference};
 use super::plan::{RestorePlan, TablePlan};
+use super::stage::BUILT_IN_FIRST_PATH;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, ConstraintInfo, ForeignKey};
 use crate::postgres::quote;
@@ -32,6 +33,7 @@ pub struct Violation {
 /// Rows of each table.
 pub async fn counts(client: &Client, tables: &[TablePlan]) -> Result<BTreeMap<String, u64>, Failure> {
     let mut counts = BTreeMap::new();
+    client.batch_execute(BUILT_IN_FIRST_PATH).await?;
     for batch in tables.chunks(200) {
         let sql: Vec<String> = batch
             .iter()
@@ -42,6 +44,7 @@ pub async fn counts(client: &Client, tables: &[TablePlan]) -> Result<BTreeMap<St
             counts.insert(batch[row.get::<_, i32>(0) as usize].shown.clone(), row.get::<_, i64>(1) as u64);
         }
     }
+    client.batch_execute("SET LOCAL search_path = ''").await?;
     Ok(counts)
 }
 

@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::Mode;
 use super::attempt::{Attempt, Staged};
 use super::merge;
-use super::plan::TablePlan;
 use crate::failure::Failure;
 use crate::postgres::error as pg;
 use crate::progress::{Event, Phase};
@@ -29,7 +28,7 @@ impl Attempt<'_> {
             for at in todo {
                 let started = Instant::now();
                 client.batch_execute("SAVEPOINT pgkeep_table").await?;
-                match merge::apply(client, &at.table).await {
+                match merge::apply(client, &at.table, &at.difference).await {
                     Ok(()) => {}
                     Err(error) if can_wait && may_depend_on_others(&error) => {
                         client
@@ -41,7 +40,7 @@ impl Attempt<'_> {
                         continue;
                     }
                     Err(error) => {
-                        return Ok(Some((at.table.shown.clone(), self.explain(&at.table, error).await?)));
+                        return Ok(Some((at.table.shown.clone(), self.explain(at, error).await?)));
                     }
                 }
                 client.batch_execute("RELEASE SAVEPOINT pgkeep_table").await?;
@@ -60,7 +59,8 @@ impl Attempt<'_> {
     }
 
     /// Says which row the server refused and why.
-    async fn explain(&self, table: &TablePlan, error: tokio_postgres::Error) -> Result<Failure, Failure> {
+    async fn explain(&self, staged: &Staged, error: tokio_postgres::Error) -> Result<Failure, Failure> {
+        let table = &staged.table;
         let mut failure = Failure::from_server(&error);
         let constraint = error.as_db_error().and_then(|e| e.constraint()).map(str::to_owned);
         let mut row = None;
@@ -69,7 +69,7 @@ impl Attempt<'_> {
             .is_some_and(|code| ["23", "22", "P0"].iter().any(|class| code.starts_with(class)));
         if about_a_row && !self.session.client.is_closed() {
             self.session.client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_table").await?;
-            row = merge::find_refused(&self.session.client, table).await?;
+            row = merge::find_refused(&self.session.client, table, &staged.difference).await?;
         }
         let row =
             row.map(|r| format!("the archived row ({r}) ")).unwrap_or_else(|| "an archived row ".to_owned());

@@ -35,7 +35,15 @@ pub fn named<'a>(objects: &'a [Object], name: &str) -> Result<Vec<&'a Object>, P
         };
         own || object.table.as_ref().is_some_and(|(schema, table)| pattern.matches(schema, table))
     };
-    Ok(objects.iter().filter(means).collect())
+    let domains: Vec<String> = objects
+        .iter()
+        .filter(|o| o.kind == Kind::Domain && means(o))
+        .map(|domain| format!(" ON {}", domain.identity))
+        .collect();
+    let of_domain = |object: &Object| {
+        object.kind == Kind::Constraint && domains.iter().any(|domain| object.identity.ends_with(domain))
+    };
+    Ok(objects.iter().filter(|o| means(o) || of_domain(o)).collect())
 }
 
 /// Whether `name` is the object's identity, or its identity without the kind; `public.` may be left out of that.

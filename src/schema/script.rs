@@ -247,7 +247,13 @@ pub fn grants(all: &[Grant], style: &Style) -> Vec<String> {
     statements
 }
 
-/// `DROP TABLE x` → `DROP TABLE IF EXISTS x`, `ALTER TABLE x DROP CONSTRAINT c` → both with IF EXISTS.
+/// A string constant, where `standard_conforming_strings` is on, as every script sets it.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `DROP TABLE x` → `DROP TABLE IF EXISTS x`, `ALTER TABLE x DROP CONSTRAINT c` → both with IF EXISTS. What has no such
+/// words is wrapped so that it does nothing where something is missing.
 fn if_exists(sql: &str) -> String {
     let words = |sql: &str, first: &str| -> Option<usize> {
         let mut end = first.len();
@@ -264,7 +270,15 @@ fn if_exists(sql: &str) -> String {
     if let Some(end) = words(sql, "DROP ") {
         return format!("{}IF EXISTS {}", &sql[..end], &sql[end..]);
     }
-    let Some(end) = sql.strip_prefix("ALTER TABLE ").and(words(sql, "ALTER ")) else { return sql.to_owned() };
+    if let Some(rest) = sql.strip_prefix("ALTER SEQUENCE ") {
+        return format!("ALTER SEQUENCE IF EXISTS {rest}");
+    }
+    let of_table = ["ALTER TABLE ", "ALTER FOREIGN TABLE "].iter().any(|head| sql.starts_with(head));
+    let Some(end) = words(sql, "ALTER ").filter(|_| of_table) else {
+        let missing = "undefined_object OR undefined_table OR undefined_function OR undefined_column OR invalid_schema_name";
+        let body = format!("BEGIN EXECUTE {}; EXCEPTION WHEN {missing} THEN NULL; END", literal(sql));
+        return format!("DO {}", literal(&body));
+    };
     let (head, rest) = sql.split_at(end);
     let head = head.strip_suffix("ONLY ").map_or((head, ""), |head| (head, "ONLY "));
     let rest = rest.replacen(" DROP CONSTRAINT ", " DROP CONSTRAINT IF EXISTS ", 1);
@@ -295,6 +309,11 @@ mod tests {
                 "ALTER TABLE ONLY s.t DROP CONSTRAINT c",
                 "ALTER TABLE IF EXISTS ONLY s.t DROP CONSTRAINT IF EXISTS c",
             ),
+            (
+                "ALTER FOREIGN TABLE s.t DROP CONSTRAINT c",
+                "ALTER FOREIGN TABLE IF EXISTS s.t DROP CONSTRAINT IF EXISTS c",
+            ),
+            ("ALTER SEQUENCE s.q OWNED BY NONE", "ALTER SEQUENCE IF EXISTS s.q OWNED BY NONE"),
         ] {
             assert_eq!(if_exists(sql), expected);
         }

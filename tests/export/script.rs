@@ -101,6 +101,27 @@ fn sections_one_after_the_other_are_the_whole_and_clean_begins_anew() {
 }
 
 #[test]
+fn a_script_that_cleans_runs_where_there_is_nothing_to_clean() {
+    let cluster = shared(None);
+    prepare(cluster);
+    let Some(client) = Client::for_server(cluster.postgres.major) else { return };
+    let [original, copy] = ["export_clean", "export_clean_empty"].map(|name| cluster.database(name));
+    original.execute(&format!(
+        "{SHOP} CREATE TABLE first (id serial PRIMARY KEY);
+         CREATE TABLE other (id int PRIMARY KEY DEFAULT nextval('first_id_seq'));
+         ALTER DEFAULT PRIVILEGES IN SCHEMA staff GRANT SELECT ON TABLES TO object_reader;
+         CREATE DOMAIN small AS int; ALTER DOMAIN small ADD CONSTRAINT c CHECK (VALUE < 9) NOT VALID;
+         CREATE PUBLICATION boats FOR TABLE boats;"
+    ));
+    let (pgkeep, archive) = backed_up(&original);
+    for _ in 0..2 {
+        client.run_script(&copy.url, &exported(&pgkeep, &archive, &["--clean"])).unwrap();
+        let should = client.dump(&original.url, &[]).unwrap();
+        assert_eq!(difference(&should, &client.dump(&copy.url, &[]).unwrap()), None);
+    }
+}
+
+#[test]
 fn owners_privileges_and_tablespaces_can_be_left_out() {
     let cluster = shared(None);
     prepare(cluster);

@@ -7,6 +7,7 @@ mod bad;
 mod chosen;
 mod created;
 mod emptied;
+mod excluded;
 #[path = "../schema/fixture.rs"]
 mod fixture;
 mod killed;
@@ -15,5 +16,6 @@ mod replaced;
 mod roles;
 #[path = "../support/mod.rs"]
 mod support;
+mod surroundings;
 mod versions;
 mod world;

@@ -4,7 +4,7 @@ use crate::support::{Client, Cluster, Pgkeep, difference, try_query};
 use crate::{MAJORS, backup, judged, pgkeep};
 
 /// A major from which on it can be made, options of CREATE DATABASE, and what follows.
-const DATABASES: [(u32, &str, &str); 7] = [
+const DATABASES: [(u32, &str, &str); 9] = [
     (
         13,
         "",
@@ -32,6 +32,8 @@ const DATABASES: [(u32, &str, &str); 7] = [
     ),
     (13, "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'POSIX' IS_TEMPLATE true", "CREATE TABLE t (v text)"),
     (13, "TABLESPACE object_space", "CREATE TABLE t (v int PRIMARY KEY) TABLESPACE pg_default"),
+    (15, "", "ALTER SCHEMA public RENAME TO old; CREATE TABLE old.t (v int)"),
+    (13, "", "ALTER SCHEMA public RENAME TO old; CREATE SCHEMA public; COMMENT ON SCHEMA old IS NULL"),
     (15, "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk'", "CREATE TABLE t (v text)"),
     (17, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'", "CREATE TABLE t (v text)"),
 ];
@@ -73,4 +75,21 @@ fn made_anew(
     pgkeep(&keeper, &url, &["restore", "--create", "--file", archive.to_str().unwrap()])?;
     let is = client.dump(&url, &["--create"])?;
     difference(&should, &is).map_or(Ok(()), |shown| Err(format!("pg_dump --create differs:\n{shown}")))
+}
+
+/// JSON is UTF-8; a database of this encoding may hold any bytes, in definitions as well.
+#[test]
+fn definitions_that_are_not_utf_8_are_refused_and_the_rows_of_such_a_database_are_not() {
+    let Some((_, cluster)) = judged(15) else { return };
+    let server = cluster.url("postgres");
+    let options = "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'";
+    try_query(&server, &format!("CREATE DATABASE \"any bytes\" {options}")).unwrap();
+    let url = cluster.url("any bytes");
+    let sql = "CREATE TABLE t (v text); INSERT INTO t VALUES (E'\\xe9'); COMMENT ON TABLE t IS E'caf\\xe9'";
+    try_query(&url, sql).unwrap();
+    for more in [&[][..], &["--schema-only"]] {
+        let run = Pgkeep::on(&url).run(&[&["backup"], more].concat()).expect_code(1);
+        run.says("definitions").says("--data-only").says("nothing was written");
+    }
+    Pgkeep::on(&url).ok(&["backup", "--data-only"]);
 }

@@ -9,7 +9,7 @@ pub type Digest = BTreeMap<String, String>;
 
 /// What the server prints depends on these; a role under row-level security gets an error instead of fewer rows.
 const SESSION: &str = "SET row_security = off; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; \
-     SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET extra_float_digits = 3; SET search_path = '';";
+     SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET extra_float_digits = 3; SET search_path = pg_catalog, public;";
 
 /// The rows of one table (`schema.table`, quoted where needed) as a multiset: their number and an md5.
 pub fn table_digest(url: &str, table: &str) -> String {

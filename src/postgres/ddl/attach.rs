@@ -27,7 +27,7 @@ pub fn leave_to_extensions(
         let by_table = object
             .table
             .as_ref()
-            .filter(|_| !of_publication)
+            .filter(|_| !of_publication && !tables.is_empty())
             .and_then(|(schema, name)| tables.get(&(Some(schema.clone()), name.clone())).copied());
         let Some(extension) = own.or(by_table) else { return true };
         alias.insert(draft.at, extension);
@@ -51,19 +51,24 @@ struct Place {
 
 /// Gives comments and security labels to what they are about. Those of extensions' members come with the extension.
 pub fn comments(drafts: &mut [Draft], comments: Vec<Comment>) {
-    let mut places: HashMap<Address, (Place, String)> = HashMap::new();
+    let wanted: HashSet<Address> = comments.iter().map(|c| c.at).collect();
+    let mut places: HashMap<Address, (Place, String)> = HashMap::with_capacity(wanted.len());
+    let mut keep = |at: Address, place: Place, identity: &String| {
+        if wanted.contains(&at) {
+            places.insert(at, (place, identity.clone()));
+        }
+    };
     for (number, draft) in drafts.iter().enumerate() {
         let own = Place { draft: number, clause: None };
-        places.insert(draft.at, (own, draft.object.identity.clone()));
+        keep(draft.at, own, &draft.object.identity);
         for part in &draft.parts {
             if let Some(identity) = &part.identity {
-                places.insert(part.at, (own, identity.clone()));
+                keep(part.at, own, identity);
             }
         }
         if let Body::WithClauses { clauses, .. } = &draft.body {
             for (n, clause) in clauses.iter().enumerate() {
-                let place = Place { draft: number, clause: Some(n) };
-                places.insert(clause.at, (place, clause.alone.identity.clone()));
+                keep(clause.at, Place { draft: number, clause: Some(n) }, &clause.alone.identity);
             }
         }
     }
@@ -86,9 +91,16 @@ pub fn leave_out_empty(drafts: &mut Vec<Draft>) {
     });
 }
 
+/// Where the drafts of these addresses are, as far as there are any.
+fn places_of(drafts: &[Draft], wanted: impl Iterator<Item = Address>) -> HashMap<Address, usize> {
+    let wanted: HashSet<Address> = wanted.collect();
+    let found = drafts.iter().enumerate().filter(|(_, d)| wanted.contains(&d.at));
+    found.map(|(n, d)| (d.at, n)).collect()
+}
+
 /// Notes which roles the objects' definitions name.
 pub fn roles(drafts: &mut [Draft], named: Vec<(Address, String)>) {
-    let places: HashMap<Address, usize> = drafts.iter().enumerate().map(|(n, d)| (d.at, n)).collect();
+    let places = places_of(drafts, named.iter().map(|(at, _)| *at));
     for (at, role) in named {
         if let Some(place) = places.get(&at) {
             drafts[*place].object.roles.push(role);
@@ -99,7 +111,7 @@ pub fn roles(drafts: &mut [Draft], named: Vec<(Address, String)>) {
 /// Gives privileges to their objects; what has no object of its own, being an extension's or the system's, gets one of
 /// kind [`Kind::Privileges`].
 pub fn privileges(drafts: &mut Vec<Draft>, all: Vec<Privileges>) {
-    let places: HashMap<Address, usize> = drafts.iter().enumerate().map(|(n, d)| (d.at, n)).collect();
+    let places = places_of(drafts, all.iter().map(|p| p.at));
     let mut seen = HashSet::new();
     for one in all {
         if let Some(place) = places.get(&one.at) {

@@ -36,8 +36,8 @@ impl Comment {
 }
 
 /// In place of `{}`: table, its alias `d` and its columns for provider and text. What initdb made has comments too, of
-/// which only that on the schema `public` may have been changed by others; as initdb wrote it, it needs no statement, which
-/// only the schema's owner could run.
+/// which only that on the schema `public` (2200) may have been changed by others; as initdb wrote it, it needs no statement,
+/// which only the schema's owner could run, unless the schema has got another name.
 fn query(table: &str, provider: &str, text: &str) -> String {
     format!(
         "SELECT d.classoid, d.objoid, pg_catalog.quote_ident(a.attname),
@@ -49,8 +49,7 @@ fn query(table: &str, provider: &str, text: &str) -> String {
            LEFT JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
            LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
           WHERE (d.objoid >= 16384 OR d.classoid = 2613
-                 OR d.classoid = 2615 AND d.objoid IN
-                    (SELECT p.oid FROM pg_catalog.pg_namespace p WHERE p.nspname = 'public'))
+                 OR d.classoid = 2615 AND d.objoid = 2200)
             AND NOT (d.classoid = 2615 AND {text} = 'standard public schema' AND EXISTS
                      (SELECT FROM pg_catalog.pg_namespace p WHERE p.oid = d.objoid AND p.nspname = 'public'))
             AND (d.objsubid = 0 OR a.attname IS NOT NULL)

@@ -66,23 +66,25 @@ fn indexes_query(reader: Reader<'_>) -> String {
     )
 }
 
-/// Columns of indexes, and whether nothing needs to be said of them but their names. A `varchar` column has the class
+/// Columns of indexes, and whether nothing needs to be said of them but their names. Included ones have no class. A `varchar` column has the class
 /// of `text` (types 1043 and 25), unless somebody made one for it. Classes of the server's own have no options for B-trees.
 const COLUMNS: &str = "SELECT x.indexrelid,
         pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY k.position)
-            FILTER (WHERE k.position <= x.indnkeyatts) AS keys,
+            FILTER (WHERE k.class IS NOT NULL) AS keys,
         pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY k.position)
-            FILTER (WHERE k.position > x.indnkeyatts) AS included,
-        pg_catalog.bool_and(k.position > x.indnkeyatts OR COALESCE(
+            FILTER (WHERE k.class IS NULL) AS included,
+        pg_catalog.bool_and(k.class IS NULL OR COALESCE(
             o.opcdefault AND o.oid < 16384
                 AND (o.opcintype = a.atttypid OR o.opcintype = 25 AND a.atttypid = 1043
                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_opclass v WHERE v.opcintype = 1043 AND v.opcdefault))
-                AND x.indcollation[k.position - 1] = a.attcollation AND x.indoption[k.position - 1] = 0,
+                AND k.under = a.attcollation AND k.option = 0,
             false)) AS is_plain
     FROM pg_catalog.pg_index x
-    CROSS JOIN LATERAL pg_catalog.unnest(x.indkey::int2[]) WITH ORDINALITY k(attnum, position)
-    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
-    LEFT JOIN pg_catalog.pg_opclass o ON o.oid = x.indclass[k.position - 1]
+    CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(x.indkey::int2[]), pg_catalog.unnest(x.indclass::oid[]),
+        pg_catalog.unnest(x.indcollation::oid[]), pg_catalog.unnest(x.indoption::int2[]))
+        WITH ORDINALITY k(attnum, class, under, option, position)
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum AND a.attnum > 0
+    LEFT JOIN pg_catalog.pg_opclass o ON o.oid = k.class
     WHERE x.indexrelid >= 16384
     GROUP BY x.indexrelid";
 

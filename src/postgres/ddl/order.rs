@@ -6,10 +6,10 @@
 //! needs something that is made after the rows (a view that groups by a primary key) is made after the rows itself.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use super::circles;
-use super::draft::{Address, Body, Clause, Draft, Piece, class};
+use super::draft::{Address, Body, Draft, Piece, class};
 use crate::schema::{Kind, Object, Section};
 
 /// That one object of the catalog depends on another.
@@ -26,10 +26,32 @@ struct Node {
     object: Object,
     /// How it can be declared first: the declaration, and the rest.
     shell: Option<(Vec<String>, Vec<String>)>,
-    /// What it needs, and whether a declaration of it needs that already.
-    needs: BTreeMap<usize, bool>,
+    needs: Needs,
     /// For a clause: the object that it stands in.
     inside: Option<usize>,
+}
+
+/// What a node needs, in order, and whether a declaration of it needs that already.
+#[derive(Clone, Default)]
+struct Needs(Vec<(usize, bool)>);
+
+impl Needs {
+    fn add(&mut self, to: usize, declared: bool) {
+        match self.0.binary_search_by_key(&to, |(n, _)| *n) {
+            Ok(at) => self.0[at].1 |= declared,
+            Err(at) => self.0.insert(at, (to, declared)),
+        }
+    }
+
+    /// Removes it; whether a declaration needed it, none where it was not there.
+    fn remove(&mut self, to: usize) -> Option<bool> {
+        let at = self.0.binary_search_by_key(&to, |(n, _)| *n).ok()?;
+        Some(self.0.remove(at).1)
+    }
+
+    fn iter(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        self.0.iter().map(|(to, _)| *to)
+    }
 }
 
 /// The graph while circles are being broken.
@@ -50,13 +72,36 @@ pub fn order(drafts: Vec<Draft>, edges: &[Edge], alias: &HashMap<Address, Addres
     graph.into_order()
 }
 
-/// Definitions with clauses: the node that they belong to, their pieces, and each clause with its node.
-type Definitions = Vec<(usize, Vec<Piece>, Vec<(Clause, usize)>)>;
+/// A definition with clauses.
+struct Definition {
+    /// Its node.
+    own: usize,
+    pieces: Vec<Piece>,
+    clauses: Vec<Place>,
+}
+
+/// A clause of a definition, see [`super::draft::Clause`].
+struct Place {
+    /// Its node, which is what it is alone.
+    node: usize,
+    place: usize,
+    text: String,
+    always_inside: bool,
+}
 
 impl Graph {
-    fn new(drafts: Vec<Draft>, edges: &[Edge], alias: &HashMap<Address, Address>) -> (Graph, Definitions) {
-        let mut graph = Graph { nodes: Vec::new(), places: HashMap::new(), behind: Vec::new() };
-        let mut bodies: Definitions = Vec::new();
+    fn new(
+        drafts: Vec<Draft>,
+        edges: &[Edge],
+        alias: &HashMap<Address, Address>,
+    ) -> (Graph, Vec<Definition>) {
+        let count = 2 * drafts.len();
+        let mut graph = Graph {
+            nodes: Vec::with_capacity(count),
+            places: HashMap::with_capacity(2 * count),
+            behind: Vec::new(),
+        };
+        let mut bodies = Vec::new();
         let mut wanted = Vec::new();
         for draft in drafts {
             let own = graph.add(draft.object, draft.at);
@@ -72,12 +117,17 @@ impl Graph {
                     let clauses = clauses
                         .into_iter()
                         .map(|clause| {
-                            let node = graph.add(clause.alone.clone(), clause.at);
-                            graph.nodes[node].needs.insert(own, true);
-                            (clause, node)
+                            let node = graph.add(clause.alone, clause.at);
+                            graph.need(node, own, true);
+                            Place {
+                                node,
+                                place: clause.place,
+                                text: clause.text,
+                                always_inside: clause.always_inside,
+                            }
                         })
                         .collect();
-                    bodies.push((own, pieces, clauses));
+                    bodies.push(Definition { own, pieces, clauses });
                 }
             }
         }
@@ -106,26 +156,26 @@ impl Graph {
     }
 
     fn add(&mut self, object: Object, at: Address) -> usize {
-        self.nodes.push(Node { object, shell: None, needs: BTreeMap::new(), inside: None });
+        self.nodes.push(Node { object, shell: None, needs: Needs::default(), inside: None });
         self.places.insert(at, self.nodes.len() - 1);
         self.nodes.len() - 1
     }
 
     fn need(&mut self, from: usize, to: usize, declared: bool) {
         if from != to {
-            *self.nodes[from].needs.entry(to).or_default() |= declared;
+            self.nodes[from].needs.add(to, declared);
         }
     }
 
     /// Decides for each clause whether it can stand inside of its definition, and puts the definitions together.
     ///
     /// One after the other, because two clauses that each could may make a circle together.
-    fn settle_clauses(&mut self, bodies: Definitions) {
-        for (own, pieces, clauses) in bodies {
+    fn settle_clauses(&mut self, bodies: Vec<Definition>) {
+        for Definition { own, pieces, clauses } in bodies {
             let mut texts = HashMap::new();
-            for (clause, node) in clauses {
-                let beyond: Vec<usize> =
-                    self.nodes[node].needs.keys().copied().filter(|to| *to != own).collect();
+            for clause in clauses {
+                let node = clause.node;
+                let beyond: Vec<usize> = self.nodes[node].needs.iter().filter(|to| *to != own).collect();
                 if !clause.always_inside && self.leads_astray(&beyond, own) {
                     continue;
                 }
@@ -143,11 +193,11 @@ impl Graph {
         }
         let inside: Vec<Option<usize>> = self.nodes.iter().map(|n| n.inside).collect();
         for (own, node) in self.nodes.iter_mut().enumerate() {
-            let merged: Vec<usize> = node.needs.keys().copied().filter(|to| inside[*to].is_some()).collect();
+            let merged: Vec<usize> = node.needs.iter().filter(|to| inside[*to].is_some()).collect();
             for to in merged {
-                let declared = node.needs.remove(&to).unwrap_or_default();
+                let declared = node.needs.remove(to).unwrap_or_default();
                 if let Some(holder) = inside[to].filter(|holder| *holder != own) {
-                    *node.needs.entry(holder).or_default() |= declared;
+                    node.needs.add(holder, declared);
                 }
             }
         }
@@ -166,7 +216,7 @@ impl Graph {
                 return true;
             }
             if seen.insert(at) {
-                next.extend(node.needs.keys().copied().chain(node.inside));
+                next.extend(node.needs.iter().chain(node.inside));
             }
         }
         false
@@ -178,8 +228,8 @@ impl Graph {
         let mut behind: Vec<usize> = self.live().filter(|n| self.is_post(*n)).collect();
         let mut needed_by: HashMap<usize, Vec<usize>> = HashMap::new();
         for from in self.live() {
-            for to in self.nodes[from].needs.keys() {
-                needed_by.entry(*to).or_default().push(from);
+            for to in self.nodes[from].needs.iter() {
+                needed_by.entry(to).or_default().push(from);
             }
         }
         while let Some(post) = behind.pop() {
@@ -191,7 +241,7 @@ impl Graph {
                 match node.object.kind {
                     // Rows need their tables; nothing of a table's own definition can need what comes after them.
                     Kind::Table | Kind::ForeignTable | Kind::Sequence => {
-                        node.needs.remove(&post);
+                        node.needs.remove(post);
                     }
                     _ if node.shell.is_some() => {
                         let body = self.split(from);
@@ -214,7 +264,7 @@ impl Graph {
         let mut object = node.object.clone();
         object.create = complete;
         let needs = std::mem::take(&mut node.needs);
-        node.needs = needs.iter().filter(|(_, declared)| **declared).map(|(to, _)| (*to, true)).collect();
+        node.needs = Needs(needs.0.iter().filter(|(_, declared)| *declared).copied().collect());
         let is_type = node.object.kind != Kind::View;
         let replacing: Vec<String> =
             declare.iter().map(|sql| sql.replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)).collect();
@@ -233,7 +283,7 @@ impl Graph {
             object.drop = replacing;
         }
         let mut body = Node { object, shell: None, needs, inside: None };
-        body.needs.insert(at, true);
+        body.needs.add(at, true);
         self.nodes.push(body);
         self.nodes.len() - 1
     }
@@ -241,7 +291,7 @@ impl Graph {
     /// Breaks one circle, if there is any left.
     fn break_a_circle(&mut self) -> bool {
         let live: Vec<usize> = self.live().collect();
-        let circles = circles::find(self.nodes.len(), &live, |n| self.nodes[n].needs.keys().copied());
+        let circles = circles::find(self.nodes.len(), &live, |n| self.nodes[n].needs.iter());
         let any = !circles.is_empty();
         for circle in circles {
             let members: HashSet<usize> = circle.iter().copied().collect();
@@ -258,9 +308,9 @@ impl Graph {
                         for from in 0..body {
                             if from != at
                                 && !members.contains(&from)
-                                && self.nodes[from].needs.remove(&at).is_some()
+                                && self.nodes[from].needs.remove(at).is_some()
                             {
-                                self.nodes[from].needs.insert(body, true);
+                                self.nodes[from].needs.add(body, true);
                             }
                         }
                     }
@@ -268,7 +318,7 @@ impl Graph {
                 None => {
                     // pg_dump, too, then gives up one dependency and leaves the rest to the server.
                     if let Some(first) = circle.iter().copied().min_by_key(|n| self.key(*n)) {
-                        self.nodes[first].needs.retain(|to, _| !members.contains(to));
+                        self.nodes[first].needs.0.retain(|(to, _)| !members.contains(to));
                     }
                 }
             }
@@ -292,35 +342,39 @@ impl Graph {
         (object.section, object.kind, &object.schema, &object.name, &object.identity)
     }
 
-    /// What stands behind what: what is needed, and as far as that leaves no circle, what is only better there first.
-    fn followed(&self) -> Vec<BTreeSet<usize>> {
-        let mut follows: Vec<BTreeSet<usize>> =
-            self.nodes.iter().map(|n| n.needs.keys().copied().collect()).collect();
+    /// Of what is only better there first, as much as leaves no circle.
+    fn preferred(&self) -> Vec<(usize, usize)> {
+        let mut taken: Vec<(usize, usize)> = Vec::new();
         for (from, to) in &self.behind {
             let Some(&to) = self.places.get(to) else { continue };
             let mut seen = HashSet::new();
             let mut next = vec![to];
             while let Some(at) = next.pop() {
                 if seen.insert(at) {
-                    next.extend(&follows[at]);
+                    next.extend(self.nodes[at].needs.iter());
+                    next.extend(taken.iter().filter(|(behind, _)| *behind == at).map(|(_, first)| first));
                 }
             }
             if !seen.contains(from) {
-                follows[*from].insert(to);
+                taken.push((*from, to));
             }
         }
-        follows
+        taken
     }
 
     fn into_order(mut self) -> Vec<Object> {
-        let follows = self.followed();
-        let mut waiting: Vec<usize> = follows.iter().map(BTreeSet::len).collect();
-        let mut needed_by: HashMap<usize, Vec<usize>> = HashMap::new();
+        let preferred = self.preferred();
+        let mut waiting: Vec<usize> = self.nodes.iter().map(|n| n.needs.iter().len()).collect();
+        let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         let live: Vec<usize> = self.live().collect();
         for from in &live {
-            for to in &follows[*from] {
-                needed_by.entry(*to).or_default().push(*from);
+            for to in self.nodes[*from].needs.iter() {
+                needed_by[to].push(*from);
             }
+        }
+        for (from, to) in preferred {
+            waiting[from] += 1;
+            needed_by[to].push(from);
         }
         let mut sorted = live.clone();
         sorted.sort_by(|a, b| self.key(*a).cmp(&self.key(*b)));
@@ -336,7 +390,7 @@ impl Graph {
             let node = sorted[next];
             position[node] = order.len() as u32;
             order.push(node);
-            for from in needed_by.remove(&node).unwrap_or_default() {
+            for from in std::mem::take(&mut needed_by[node]) {
                 waiting[from] -= 1;
                 if waiting[from] == 0 {
                     ready.push(Reverse(rank[from]));
@@ -348,7 +402,7 @@ impl Graph {
             .map(|node| {
                 let node = &mut self.nodes[node];
                 let mut object = std::mem::replace(&mut node.object, Object::new(Kind::Other, "", None, ""));
-                object.needs = node.needs.keys().map(|to| position[*to]).collect();
+                object.needs = node.needs.iter().map(|to| position[to]).collect();
                 object.needs.sort_unstable();
                 object
             })

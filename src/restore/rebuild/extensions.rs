@@ -62,12 +62,12 @@ pub async fn merge(
         staged.push((table, rows, difference, started.elapsed().as_secs_f64()));
     }
     client.batch_execute("SET LOCAL search_path = ''").await?;
-    let written: Vec<TablePlan> =
-        staged.iter().filter(|(_, _, d, _)| !d.is_none()).map(|(t, ..)| (*t).clone()).collect();
-    let written = RestorePlan { tables: written, ..RestorePlan::default() };
-    let held = triggers::hold(client, catalog, &written, replica_role).await?;
-    for table in &written.tables {
-        merge::apply(client, table)
+    let written = || staged.iter().filter(|(_, _, d, _)| !d.is_none());
+    let tables_written: Vec<TablePlan> = written().map(|(t, ..)| (*t).clone()).collect();
+    let plan = RestorePlan { tables: tables_written, ..RestorePlan::default() };
+    let held = triggers::hold(client, catalog, &plan, replica_role).await?;
+    for (table, _, difference, _) in written() {
+        merge::apply(client, table, difference)
             .await
             .map_err(|e| Failure::from_server(&e).while_doing(format!("table {}", table.shown)))?;
     }
@@ -80,7 +80,7 @@ pub async fn merge(
         log.after_counts.insert(table.shown.clone(), is);
         log.tables_restored.insert(table.shown.clone(), outcome(rows, difference, seconds));
     }
-    if let Some(violation) = verify::constraints(client, catalog, &written, replica_role).await?.pop() {
+    if let Some(violation) = verify::constraints(client, catalog, &plan, replica_role).await?.pop() {
         return Err(Failure::failed(violation.what));
     }
     held.release(client, catalog).await?;

@@ -1,0 +1,51 @@
+//! Page ranges of tables that the server cannot plan a query of.
+//!
+//! A page range is a query, and to plan one the server looks into the expressions of the table's indexes and statistics:
+//! SQL functions among them are expanded, and under the empty path such a function may miss what it calls. `COPY` of the
+//! whole table is no query and looks at none of that.
+
+use std::collections::HashMap;
+
+use tokio_postgres::{Client, Error};
+
+use super::plan::Plan;
+use crate::postgres::catalog::{Catalog, Relation};
+
+/// Tables that are asked about together.
+const BATCH: usize = 200;
+
+/// Makes one unit of each table whose page ranges the server cannot plan. To be called in the transaction that reads them.
+pub async fn give_up_unplannable(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<(), Error> {
+    let mut units: HashMap<u32, usize> = HashMap::new();
+    for unit in &plan.units {
+        *units.entry(unit.relation).or_default() += 1;
+    }
+    let ranged: Vec<&Relation> =
+        catalog.relations.iter().filter(|r| units.get(&r.oid).is_some_and(|n| *n > 1)).collect();
+    for batch in ranged.chunks(BATCH) {
+        if can_plan(client, batch).await? {
+            continue;
+        }
+        for relation in batch {
+            if !can_plan(client, std::slice::from_ref(relation)).await? {
+                plan.unite(relation, &catalog.server.encoding);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the server can plan queries of these tables.
+async fn can_plan(client: &Client, relations: &[&Relation]) -> Result<bool, Error> {
+    let selects: Vec<String> = relations.iter().map(|r| format!("SELECT FROM ONLY {}", r.quoted())).collect();
+    client.batch_execute("SAVEPOINT pgkeep_plan").await?;
+    match client.batch_execute(&format!("EXPLAIN {}", selects.join(" UNION ALL "))).await {
+        Ok(()) => client.batch_execute("RELEASE SAVEPOINT pgkeep_plan").await.map(|()| true),
+        // Whatever is wrong with the table itself, reading it will tell.
+        Err(error) if error.as_db_error().is_some() => {
+            let back = "ROLLBACK TO SAVEPOINT pgkeep_plan; RELEASE SAVEPOINT pgkeep_plan";
+            client.batch_execute(back).await.map(|()| false)
+        }
+        Err(error) => Err(error),
+    }
+}
