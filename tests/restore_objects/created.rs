@@ -64,7 +64,7 @@ fn one_with_subscriptions_that_could_not_be_finished_is_removed_again() {
     );
     let Some(world) = World::new("created with subscriptions", &sql) else { return };
     let cluster = world.database.cluster;
-    let run = world.refused(&["--create", "-d", &cluster.url("created with subscriptions 2")], 1);
+    let run = world.refused(&["--create", "-d", &cluster.url("created with subscriptions 2")], 5);
     run.says("making EVENT TRIGGER watching").says("was removed again");
     let there = "SELECT 1 FROM pg_database WHERE datname = 'created with subscriptions 2'";
     assert!(cluster.query("postgres", there).is_empty());

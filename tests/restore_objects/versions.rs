@@ -106,7 +106,7 @@ fn after_an_upgrade_nothing_is_said_to_differ() {
             "--exit-code",
         ]);
         run.expect_code(0);
-        let run = world.keeper.ok(&["restore", "-d", &target.url, "--file", &world.archive]);
+        let run = world.keeper.ok(&["restore", "--yes", "-d", &target.url, "--file", &world.archive]);
         assert!(!format!("{}{}", run.stdout, run.stderr).contains("differ"), "{}{}", run.stdout, run.stderr);
     }
 }
