@@ -14,6 +14,7 @@ mod across;
 mod body;
 mod database;
 mod fixture;
+mod labels;
 mod matrix;
 
 use std::path::PathBuf;

@@ -130,9 +130,13 @@ pub fn explain(error: &Error) -> Failure {
         Some("42704" | "42P01" | "42883" | "3F000") => {
             "make what is missing first (an extension, a role, a schema that the archive does not hold), or leave the object out with --only, --table or --section"
         }
-        // feature_not_supported, syntax_error, invalid_parameter_value of an option, wrong_object_type of a property that
-        // such a thing did not have: another major version
-        Some("0A000" | "42601" | "22023" | "42809") => {
+        // invalid_parameter_value: an option, or the provider of a security label
+        Some("22023") => {
+            "the server may be older than the one that the archive is of, or lack a library that is to be loaded at its start (shared_preload_libraries); else change the definition in the script of pgkeep export FILE --format sql"
+        }
+        // feature_not_supported, syntax_error, wrong_object_type of a property that such a thing did not have: another
+        // major version
+        Some("0A000" | "42601" | "42809") => {
             "the server may be older than the one that the archive is of, or may no longer take this definition: change it in the script of pgkeep export FILE --format sql"
         }
         _ => return failure,
