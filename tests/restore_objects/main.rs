@@ -18,4 +18,5 @@ mod roles;
 #[path = "../support/mod.rs"]
 mod support;
 mod surroundings;
+mod versions;
 mod world;

@@ -145,10 +145,15 @@ pub async fn adjust(client: &Client, archived: &Object, live: &Object, style: &S
         }
     }
     if !owned {
-        // Nobody is said to own `public` where a new database's owner does.
-        let new = (archived.owner.is_none() && archived.kind == Kind::Schema)
-            .then(|| format!("ALTER {} OWNER TO pg_database_owner", archived.identity));
-        statements.extend(archived.owner_statement(style).or(new));
+        let mut new = archived.owner_statement(style);
+        // Nobody is said to own `public` where a new database's owner does; before 14 there was no such role.
+        if archived.owner.is_none() && archived.kind == Kind::Schema {
+            let sql = "SELECT pg_catalog.to_regrole('pg_database_owner') IS NOT NULL";
+            if client.query_typed(sql, &[]).await?[0].get(0) {
+                new = Some(format!("ALTER {} OWNER TO pg_database_owner", archived.identity));
+            }
+        }
+        statements.extend(new);
     }
     statements.extend(comments(&archived.comments, &live.comments));
     if !privileged {
