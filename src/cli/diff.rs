@@ -11,6 +11,7 @@ use crate::archive::reader::Archive;
 use crate::connection::{lead, stop};
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::settings;
+use crate::restore::objects::adapt::to_version;
 use crate::schema::compare::{Comparison, compare};
 use crate::schema::{Object, scope};
 use crate::selection::TableFilter;
@@ -76,11 +77,13 @@ pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> 
     let (old_name, header) = archived(context, &args.file)?;
     let mut old = objects(&old_name, &header)?;
     let (new_name, mut new, of_new) = if args.other == "live" {
-        let (name, objects) = live(context).await?;
+        let (name, version, objects) = live(context).await?;
+        to_version(&mut old, header.source.server_version_num, version);
         (name, objects, TableFilter::default())
     } else {
-        let (name, header) = archived(context, &args.other)?;
-        (name.clone(), objects(&name, &header)?, selection(&header)?)
+        let (name, other) = archived(context, &args.other)?;
+        to_version(&mut old, header.source.server_version_num, other.source.server_version_num);
+        (name.clone(), objects(&name, &other)?, selection(&other)?)
     };
     // What one side was never asked to hold is no difference.
     for (filter, other) in [(selection(&header)?, &mut new), (of_new, &mut old)] {
@@ -124,8 +127,8 @@ fn selection(header: &Header) -> Result<TableFilter, Failure> {
         .map_err(|e| Failure::new(FailureKind::Archive, e.to_string()))
 }
 
-/// The objects of the database, and its name.
-async fn live(context: &Context) -> Result<(String, Vec<Object>), Failure> {
+/// The database's name, its server's version, and its objects.
+async fn live(context: &Context) -> Result<(String, u32, Vec<Object>), Failure> {
     let connector = context.connector()?;
     let session = lead(&connector, &context.events, &context.cancel).await?;
     let version = session.server_version_num;
@@ -139,7 +142,7 @@ async fn live(context: &Context) -> Result<(String, Vec<Object>), Failure> {
     if read.is_err() {
         stop(&session).await;
     }
-    Ok((connector.info.redacted(), read.map_err(|f| f.state("the database was only read"))?))
+    Ok((connector.info.redacted(), version, read.map_err(|f| f.state("the database was only read"))?))
 }
 
 async fn read(client: &Client, version: u32) -> Result<Vec<Object>, tokio_postgres::Error> {

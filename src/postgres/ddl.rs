@@ -99,6 +99,7 @@ pub async fn read_over(client: &Client, second: &Client, version: u32) -> Result
     schemas::mark(&mut drafts, dependents);
     attach::roles(&mut drafts, named);
     attach::comments(&mut drafts, comments);
+    attach::leave_out_empty(&mut drafts);
     attach::privileges(&mut drafts, privileges);
     let objects = order::order(drafts, &edges, &alias);
     Ok(Schema { database: Some(database), objects, roles: Vec::new(), brought })

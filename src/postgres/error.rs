@@ -73,6 +73,19 @@ const DEPENDENTS: usize = 5;
 
 /// One sentence: the server's message with the object it is about and its hint.
 pub fn describe(error: &Error) -> String {
+    described(error, message)
+}
+
+/// The same of a definition that is made before there are rows: what an invalid parameter's message quotes then is the
+/// name of an option.
+pub fn describe_definition(error: &Error) -> String {
+    described(error, |db| match db.code().code() {
+        "22023" => db.message().to_owned(),
+        _ => message(db),
+    })
+}
+
+fn described(error: &Error, message: impl Fn(&DbError) -> String) -> String {
     let Some(db) = error.as_db_error() else {
         return match (io_error(error), error.source()) {
             (Some(io), _) => format!("the connection to the server was lost: {}", describe_io(io)),

@@ -78,7 +78,12 @@ pub async fn make(
 ) -> Result<(), Failure> {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", ident(name));
     if let Some(database) = like {
-        sql.push_str(&format!(" {}", database.options));
+        // Before 15 there was no other, and no word for it.
+        let options = match version < 150_000 {
+            true => database.options.replace(" LOCALE_PROVIDER = libc", ""),
+            false => database.options.clone(),
+        };
+        sql.push_str(&format!(" {options}"));
         if version >= 150_000 && !database.options.contains("LOCALE_PROVIDER") {
             // Before 15 there was no other; a template may have another.
             sql.push_str(" LOCALE_PROVIDER = libc");
@@ -161,7 +166,29 @@ pub async fn finish(
 pub async fn unmake(connector: &Connector, events: &Events, name: &str) -> Result<(), Failure> {
     let never = CancellationToken::new();
     let session = connect(connector, events, &never).await?;
+    // A database with subscriptions is not removed. Theirs to other servers are those of the original.
+    if let Ok(inside) = connector.connect(events).await {
+        disconnect(&inside.client).await?;
+    }
     let force = if session.server_version_num >= 130_000 { " WITH (FORCE)" } else { "" };
     let sql = format!("DROP DATABASE IF EXISTS {}{force}", ident(name));
     Ok(session.client.batch_execute(&sql).await?)
+}
+
+/// Removes the subscriptions of a database; what they read from is left alone.
+async fn disconnect(client: &Client) -> Result<(), Failure> {
+    let sql = "SELECT s.subname::pg_catalog.text FROM pg_catalog.pg_subscription s
+               JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+              WHERE d.datname = pg_catalog.current_database()";
+    for row in client.query_typed(sql, &[]).await? {
+        let name = ident(row.get(0));
+        for what in [
+            format!("ALTER SUBSCRIPTION {name} DISABLE"),
+            format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"),
+            format!("DROP SUBSCRIPTION {name}"),
+        ] {
+            client.batch_execute(&what).await?;
+        }
+    }
+    Ok(())
 }

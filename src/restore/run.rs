@@ -106,7 +106,7 @@ impl Prepared {
         let mut made_roles = Vec::new();
         let result = async {
             if let Some(schema) = schema.filter(|_| self.options.objects.with_roles) {
-                made_roles = roles::make_missing(client, &schema.roles).await?;
+                made_roles = roles::make_at_once(&self.session, &schema.roles, cancel).await?;
             }
             if self.options.objects.create {
                 return rebuild.run_in_new(schema.and_then(|s| s.database.as_ref()), log).await;
@@ -121,8 +121,9 @@ impl Prepared {
             if !made_roles.is_empty()
                 && let Err(error) = roles::remove(&self.connector, &self.options, &made_roles).await
             {
-                let left = made_roles.join(", ");
-                events.warn(format!("roles that had been made are left ({left}): {error}"));
+                log.status = Status::Failed;
+                log.rolled_back = false;
+                return Err(roles::left(failure, &made_roles, &error));
             }
             return Err(failure);
         }

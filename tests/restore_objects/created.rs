@@ -52,3 +52,23 @@ fn a_role_that_may_not_make_databases_is_told_so() {
     let run = world.refused(&["--create", "-d", &url, "--no-owner"], 5);
     run.says("permission denied to create database").says("CREATEDB");
 }
+
+#[test]
+fn one_with_subscriptions_that_could_not_be_finished_is_removed_again() {
+    let sql = format!(
+        "{SQL}; CREATE SUBSCRIPTION \"S s\" CONNECTION 'host=192.0.2.1 dbname=x' PUBLICATION p WITH (connect = false, slot_name = 'theirs');
+         DROP ROLE IF EXISTS restore_objects_once; CREATE ROLE restore_objects_once SUPERUSER;
+         CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+         CREATE EVENT TRIGGER watching ON sql_drop EXECUTE FUNCTION watch();
+         ALTER EVENT TRIGGER watching OWNER TO restore_objects_once; ALTER ROLE restore_objects_once NOSUPERUSER"
+    );
+    let Some(world) = World::new("created with subscriptions", &sql) else { return };
+    let cluster = world.database.cluster;
+    let run = world.refused(&["--create", "-d", &cluster.url("created with subscriptions 2")], 5);
+    run.says("making EVENT TRIGGER watching").says("was removed again");
+    let there = "SELECT 1 FROM pg_database WHERE datname = 'created with subscriptions 2'";
+    assert!(cluster.query("postgres", there).is_empty());
+    assert_eq!(cluster.query("postgres", "SELECT 1 FROM pg_subscription").len(), 1);
+    world.database.execute("ALTER SUBSCRIPTION \"S s\" SET (slot_name = NONE)");
+    world.database.execute("DROP SUBSCRIPTION \"S s\"");
+}

@@ -21,4 +21,5 @@ mod said;
 #[path = "../support/mod.rs"]
 mod support;
 mod surroundings;
+mod versions;
 mod world;

@@ -1,6 +1,6 @@
 //! Roles belong to the whole cluster: an archive has them where asked, and a restore makes them where asked.
 
-use crate::support::{Client, Cluster, Options, Pgkeep, query};
+use crate::support::{Client, Cluster, Options, Pgkeep, majors, query};
 use crate::world::{explained, same, state};
 
 const ROLES: &str = "
@@ -96,4 +96,59 @@ fn roles_travel_with_the_archive_and_are_made_where_they_are_missing() {
     let password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'";
     assert_eq!(here.query("postgres", password), there.query("postgres", password));
     assert!(state(&client, &filled).contains("OWNER TO app_group"));
+}
+
+#[test]
+fn roles_are_made_all_or_none_and_with_them_what_they_are_to_roles_that_are_there() {
+    // Since 16 it counts who granted.
+    let major = majors().contains(&18).then_some(18);
+    let [here, there] = [(); 2].map(|()| Cluster::start(Options { major, ..Options::default() }));
+    let Some(client) = Client::for_server(here.postgres.major) else { return };
+    there.execute("postgres", "CREATE ROLE dba; CREATE ROLE other_dba");
+    here.execute(
+        "postgres",
+        "CREATE ROLE dba; CREATE ROLE other_dba; GRANT dba TO other_dba; CREATE ROLE \"a \"\" TO b\"; CREATE ROLE owner SUPERUSER; CREATE ROLE z;
+         GRANT \"a \"\" TO b\" TO dba; GRANT \"a \"\" TO b\" TO pg_monitor; GRANT \"a \"\" TO b\" TO z WITH ADMIN OPTION; GRANT dba TO z;
+         SET ROLE z; GRANT \"a \"\" TO b\" TO owner",
+    );
+    here.create_database("app");
+    here.execute("app", "CREATE TABLE t (a int); ALTER TABLE t OWNER TO z");
+    there.create_database("app");
+    let keeper = Pgkeep::on(&there.url("app"));
+    let target = there.url("app");
+    let backup = |file: &str| keeper.ok(&["backup", "-d", &here.url("app"), "--with-roles", "--out", file]);
+    let before = (state(&client, &target), described(&target));
+    let is_as_before = || assert_eq!(before, (state(&client, &target), described(&target)));
+
+    // One of them cannot be made.
+    here.execute("postgres", "ALTER ROLE owner SET work_mem = '7MB'");
+    here.execute("postgres", "UPDATE pg_db_role_setting SET setconfig = '{\"nonsense=1\"}'");
+    backup("bad.json.gz");
+    let run = explained(keeper.run(&["restore", "--with-roles", "--file", "bad.json.gz"]), 1);
+    run.says("making role owner").says("no role was made");
+    is_as_before();
+    here.execute("postgres", "DELETE FROM pg_db_role_setting");
+
+    // All are made, and then the restore fails.
+    let only_here = format!("SELECT 1 / (current_setting('port') = '{}')::int AS x", here.port);
+    here.execute("app", &format!("CREATE MATERIALIZED VIEW late AS {only_here}"));
+    backup("late.json.gz");
+    for more in [&[][..], &["--safe"]] {
+        let args = [&["restore", "--with-roles", "--file", "late.json.gz"], more].concat();
+        explained(keeper.run(&args), 1).says("REFRESH public.late").says("the target is as it was");
+        is_as_before();
+    }
+
+    here.execute("app", "DROP MATERIALIZED VIEW late");
+    backup("good.json.gz");
+    keeper.ok(&["restore", "--with-roles", "--file", "good.json.gz"]);
+    let members = "SELECT pg_get_userbyid(roleid), pg_get_userbyid(member), pg_get_userbyid(grantor), admin_option
+        FROM pg_auth_members WHERE roleid >= 16384 AND NOT (pg_get_userbyid(roleid) = 'dba' AND pg_get_userbyid(member) = 'other_dba')
+        ORDER BY 1, 2, 3";
+    let granted = here.query("postgres", members);
+    assert!(granted.len() >= 5, "{granted:?}");
+    assert_eq!(granted, there.query("postgres", members));
+    // What existing roles are to each other is their own business.
+    let others = "SELECT 1 FROM pg_auth_members WHERE pg_get_userbyid(member) = 'other_dba'";
+    assert!(there.query("postgres", others).is_empty());
 }

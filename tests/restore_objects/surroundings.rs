@@ -143,3 +143,21 @@ fn tables_that_count_by_each_others_sequences_give_way_to_themselves() {
     world.undo_and_redo(&should, &should);
     assert_eq!(difference(&should, &world.state()), None);
 }
+
+#[test]
+fn a_constraint_that_the_archived_rows_break_is_named_and_there_is_a_way_around_it() {
+    let sql = "
+        CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (id int REFERENCES p, n int); CREATE INDEX ON c (n);
+        ALTER TABLE c DISABLE TRIGGER ALL; INSERT INTO c VALUES (1, 1); ALTER TABLE c ENABLE TRIGGER ALL;
+        CREATE VIEW v AS SELECT n FROM c;";
+    let Some(world) = World::new("broken", sql) else { return };
+    let copy = world.database.cluster.database("broken, restored");
+    let run = world.refused(&["-d", &copy.url], 1);
+    run.says("CONSTRAINT c_id_fkey ON public.c").says("what had been made was removed again");
+    run.says("--section pre-data,data").says("export FILE --section post-data | psql");
+    world.keeper.ok(&["restore", "-d", &copy.url, "--section", "pre-data,data", "--file", &world.archive]);
+    let rest = world.keeper.ok(&["export", &world.archive, "--section", "post-data"]).stdout;
+    assert!(world.client.run_script(&copy.url, &rest).is_err());
+    let count = "SELECT count(*) FROM c JOIN v USING (n)";
+    assert_eq!(copy.value(count), "1");
+}

@@ -2,7 +2,8 @@
 //! an empty database, and pg_dump must say the very same of both. It says so without any adjustment but one: the lines
 //! `\restrict`, whose key is random.
 //!
-//! Then the property: the archive of the restored database, restored in its turn, gives the same archive again.
+//! Then the property: the archive of the restored database is the same as the original's, and so is that of its own
+//! restore.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -24,6 +25,9 @@ use support::{Client, Cluster, Pgkeep, difference, majors, shared, try_query};
 
 /// The majors of the matrix, where they are installed and something can judge them.
 const MAJORS: [u32; 4] = [13, 15, 17, 18];
+
+/// The fixture in which somebody adds a constraint to an extension's table, which is left to the extension.
+const NOT_WHOLE: &str = "extension_members";
 
 #[test]
 fn every_kind_of_object_comes_back_on_13() {
@@ -135,9 +139,15 @@ fn round_trip(cluster: &Cluster, client: &Client, name: &str, fixtures: &[&Fixtu
     let second = backup(&keeper, &copy, "copy")?;
     restore(&keeper, &copy_of_copy, &second)?;
     let third = backup(&keeper, &copy_of_copy, "copy_of_copy")?;
-    let [second, third] = [(second, &databases[1]), (third, &databases[2])].map(|(a, d)| body::body(&a, d));
+    let [first, second, third] = [(archive, &databases[0]), (second, &databases[1]), (third, &databases[2])]
+        .map(|(a, d)| body::body(&a, d));
     if let Some(shown) = difference(&second, &third) {
         return Err(format!("the archive of the restored archive differs:\n{shown}"));
+    }
+    // What pg_dump does not tell of (a child's own expression or storage) is in the archives.
+    let is_whole = fixtures.iter().all(|fixture| fixture.kind != NOT_WHOLE);
+    if let Some(shown) = difference(&first, &second).filter(|_| is_whole) {
+        return Err(format!("the archive of the restored database differs:\n{shown}"));
     }
     for database in &databases {
         // A database with a subscription cannot be dropped; the server goes away soon.

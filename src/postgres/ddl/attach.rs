@@ -89,6 +89,14 @@ pub fn comments(drafts: &mut [Draft], comments: Vec<Comment>) {
     }
 }
 
+/// Leaves out constraints that come with others' and have no comment of their own: there is nothing to say of them.
+pub fn leave_out_empty(drafts: &mut Vec<Draft>) {
+    drafts.retain(|draft| {
+        let object = &draft.object;
+        object.kind != Kind::Constraint || !object.create.is_empty() || !object.comments.is_empty()
+    });
+}
+
 /// Where the drafts of these addresses are, as far as there are any.
 fn places_of(drafts: &[Draft], wanted: impl Iterator<Item = Address>) -> HashMap<Address, usize> {
     let wanted: HashSet<Address> = wanted.collect();

@@ -144,12 +144,14 @@ pub struct Draft {
     pub parts: Vec<Part>,
     /// What it needs beyond what `pg_depend` says.
     pub needs: Vec<Address>,
+    /// What it stands behind, if that is there and does not need it, although it does without.
+    pub behind: Vec<Address>,
 }
 
 impl Draft {
     /// A draft of an object whose definition stands in it.
     pub fn new(at: Address, object: Object) -> Draft {
-        Draft { at, object, body: Body::Whole, parts: Vec::new(), needs: Vec::new() }
+        Draft { at, object, body: Body::Whole, parts: Vec::new(), needs: Vec::new(), behind: Vec::new() }
     }
 
     /// With something that comes to be with it and has no comment.

@@ -8,6 +8,7 @@ use tokio_postgres::{Error, Row};
 
 use super::draft::{Address, Draft, Part, Reader, at, class, of_table, post_data};
 use super::tables::catalog::letter;
+use crate::postgres::quote::literal;
 use crate::schema::{Kind, Object};
 
 /// An invalid index is the remains of a failed `CREATE INDEX CONCURRENTLY`, but on a partitioned table it is one that
@@ -43,7 +44,8 @@ fn indexes_query(reader: Reader<'_>) -> String {
             pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.relname),
             CASE WHEN c.relkind = 'I' AND i.indisreplident THEN
                 ARRAY(SELECT b.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) b WHERE b.relid <> c.oid)
-            END
+            END,
+            COALESCE(r.contype = 'x' OR {without_overlaps}, false)
         FROM pg_catalog.pg_index i
         JOIN ({COLUMNS}) s ON s.indexrelid = i.indexrelid
         JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
@@ -111,6 +113,9 @@ struct Index {
     above: Option<(u32, String)>,
     /// Indexes of partitions at all depths, where a mark has to wait for them.
     below: Vec<u32>,
+    /// Whether it is that of an exclusion constraint or of a key `WITHOUT OVERLAPS`. No server attaches such an index to
+    /// another: those of partitions can only come with that of the table above.
+    excludes: bool,
 }
 
 /// Reads them.
@@ -157,6 +162,7 @@ fn index(row: &Row) -> Index {
         is_replica_identity: row.get(10),
         above: above.and_then(|oid| Some((oid, row.get::<_, Option<String>>(18)?))),
         below: row.get::<_, Option<Vec<u32>>>(19).unwrap_or_default(),
+        excludes: row.get(20),
     }
 }
 
@@ -186,18 +192,51 @@ fn constraint(index: &Index, oid: u32, row: &Row) -> Option<Draft> {
     let table = &index.qualified_table;
     let identity = format!("CONSTRAINT {quoted} ON {table}");
     let mut object = index.of_it(Kind::Constraint, identity, &name);
-    object.create = vec![format!("ALTER TABLE ONLY {table}\n    ADD CONSTRAINT {quoted} {definition}")];
+    let mut needs = Vec::new();
+    object.create = match &index.above {
+        Some((above, above_name)) if index.excludes => {
+            needs = vec![at(class::CLASS, *above), at(class::ATTACHMENT, index.table_oid)];
+            vec![renaming(index, above_name)]
+        }
+        _ => {
+            let only = if index.excludes && index.of_partitioned_table { "" } else { "ONLY " };
+            vec![format!("ALTER TABLE {only}{table}\n    ADD CONSTRAINT {quoted} {definition}")]
+        }
+    };
     let only = if index.of_partitioned_table { "" } else { "ONLY " };
     object.drop = index.drop(format!("ALTER TABLE {only}{table} DROP CONSTRAINT {quoted}"));
     let mut draft = Draft::new(at(class::CONSTRAINT, oid), object);
+    draft.needs = needs;
     draft
         .parts
         .push(Part { at: at(class::CLASS, index.oid), identity: Some(format!("INDEX {}", index.qualified)) });
     Some(draft)
 }
 
+/// Gives a partition's constraint, which came with that of the table above and got a name of the server's choice, its own.
+fn renaming(index: &Index, above: &str) -> String {
+    let [above, table, name] = [above, &index.qualified_table, &index.name].map(literal);
+    let body = format!(
+        "
+DECLARE made pg_catalog.text;
+BEGIN
+    FOR made IN SELECT h.inhrelid::pg_catalog.regclass::pg_catalog.text
+        FROM pg_catalog.pg_inherits h
+        JOIN pg_catalog.pg_index i ON i.indexrelid = h.inhrelid
+        JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid
+        WHERE h.inhparent = {above}::pg_catalog.regclass AND i.indrelid = {table}::pg_catalog.regclass
+            AND c.relname <> {name}
+    LOOP
+        EXECUTE pg_catalog.format('ALTER INDEX %s RENAME TO %I', made, {name});
+    END LOOP;
+END
+"
+    );
+    format!("DO {}", literal(&body))
+}
+
 fn attachment(index: &Index) -> Option<Draft> {
-    let (above, name) = index.above.as_ref()?;
+    let (above, name) = index.above.as_ref().filter(|_| !index.excludes)?;
     let identity = format!("ATTACHMENT {}", index.qualified);
     let mut object = index.of_it(Kind::Attachment, identity, &index.name);
     object.create = vec![format!("ALTER INDEX {name} ATTACH PARTITION {}", index.qualified)];

@@ -58,6 +58,8 @@ impl Needs {
 struct Graph {
     nodes: Vec<Node>,
     places: HashMap<Address, usize>,
+    /// Nodes, and others that they stand behind although they do not need them.
+    behind: Vec<(usize, Address)>,
 }
 
 /// The objects of all `drafts`, each behind those that it needs. `alias` leads from what comes with something else
@@ -94,12 +96,17 @@ impl Graph {
         alias: &HashMap<Address, Address>,
     ) -> (Graph, Vec<Definition>) {
         let count = 2 * drafts.len();
-        let mut graph = Graph { nodes: Vec::with_capacity(count), places: HashMap::with_capacity(2 * count) };
+        let mut graph = Graph {
+            nodes: Vec::with_capacity(count),
+            places: HashMap::with_capacity(2 * count),
+            behind: Vec::new(),
+        };
         let mut bodies = Vec::new();
         let mut wanted = Vec::new();
         for draft in drafts {
             let own = graph.add(draft.object, draft.at);
             wanted.extend(draft.needs.into_iter().map(|to| (own, to)));
+            graph.behind.extend(draft.behind.into_iter().map(|to| (own, to)));
             for part in draft.parts {
                 graph.places.entry(part.at).or_insert(own);
             }
@@ -335,7 +342,28 @@ impl Graph {
         (object.section, object.kind, &object.schema, &object.name, &object.identity)
     }
 
+    /// Of what is only better there first, as much as leaves no circle.
+    fn preferred(&self) -> Vec<(usize, usize)> {
+        let mut taken: Vec<(usize, usize)> = Vec::new();
+        for (from, to) in &self.behind {
+            let Some(&to) = self.places.get(to) else { continue };
+            let mut seen = HashSet::new();
+            let mut next = vec![to];
+            while let Some(at) = next.pop() {
+                if seen.insert(at) {
+                    next.extend(self.nodes[at].needs.iter());
+                    next.extend(taken.iter().filter(|(behind, _)| *behind == at).map(|(_, first)| first));
+                }
+            }
+            if !seen.contains(from) {
+                taken.push((*from, to));
+            }
+        }
+        taken
+    }
+
     fn into_order(mut self) -> Vec<Object> {
+        let preferred = self.preferred();
         let mut waiting: Vec<usize> = self.nodes.iter().map(|n| n.needs.iter().len()).collect();
         let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         let live: Vec<usize> = self.live().collect();
@@ -343,6 +371,10 @@ impl Graph {
             for to in self.nodes[*from].needs.iter() {
                 needed_by[to].push(*from);
             }
+        }
+        for (from, to) in preferred {
+            waiting[from] += 1;
+            needed_by[to].push(from);
         }
         let mut sorted = live.clone();
         sorted.sort_by(|a, b| self.key(*a).cmp(&self.key(*b)));

@@ -73,7 +73,7 @@ SELECT r.rolname::pg_catalog.text, u.rolname::pg_catalog.text, {grantor}::pg_cat
   JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
   JOIN pg_catalog.pg_roles u ON u.oid = m.member
   LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.grantor
- WHERE u.rolname !~ '^pg_'
+ WHERE NOT (r.rolname ~ '^pg_' AND u.rolname ~ '^pg_')
  ORDER BY 1, 2, 3"
     )
 }
@@ -133,8 +133,9 @@ struct Membership {
     options: String,
 }
 
-/// Gives each grant to its member, or to a later role where its grantor has the right to make it only then: the grants
-/// of all roles, one role after the other, are in an order that works.
+/// Gives each grant to its member (or to the role itself where that is the server's own), or to a later role where its
+/// grantor has the right to make it only then: the grants of all roles, one role after the other, are in an order that
+/// works.
 fn place(mut waiting: Vec<Membership>, position: &HashMap<String, usize>, roles: &mut [Role]) {
     // For a role and one who may pass it on: at which role's turn that is so.
     let mut admins: HashMap<(String, String), usize> = HashMap::new();
@@ -142,7 +143,8 @@ fn place(mut waiting: Vec<Membership>, position: &HashMap<String, usize>, roles:
         let before = waiting.len();
         let mut left = Vec::new();
         for m in waiting {
-            let Some(&own) = position.get(&m.member) else { continue };
+            let own = position.get(&m.member).or_else(|| position.get(&m.of));
+            let Some(&own) = own else { continue };
             let turn = match &m.grantor {
                 None => own,
                 Some(grantor) => match admins.get(&(m.of.clone(), grantor.clone())) {
@@ -205,7 +207,8 @@ mod tests {
             grant("staff", "bob", Some("cat"), true),
             grant("staff", "cat", None, true),
             grant("guests", "bob", Some("root"), false),
-            grant("staff", "pg_monitor", None, false),
+            grant("pg_read_all_data", "pg_monitor", None, false),
+            grant("cat", "pg_monitor", None, false),
         ];
         place(memberships, &position, &mut roles);
         let order: Vec<&str> = roles.iter().flat_map(|r| &r.memberships).map(String::as_str).collect();
@@ -213,6 +216,7 @@ mod tests {
             order,
             [
                 "GRANT staff TO cat",
+                "GRANT cat TO pg_monitor",
                 "GRANT staff TO bob GRANTED BY cat",
                 "GRANT staff TO ann GRANTED BY bob",
                 "GRANT guests TO bob GRANTED BY root"

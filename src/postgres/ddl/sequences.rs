@@ -13,7 +13,7 @@ const SEQUENCES: &str = "SELECT s.oid, n.nspname, s.relname,
         t.oid, tn.nspname, t.relname,
         pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.relname), t.relkind = 'f',
         t.relpersistence = 'u', pg_catalog.quote_ident(a.attname),
-        d.deptype = 'i', a.attidentity = 'a'
+        d.deptype = 'i', a.attidentity = 'a', a.atttypid
     FROM pg_catalog.pg_class s
     JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
     JOIN pg_catalog.pg_sequence q ON q.seqrelid = s.oid
@@ -27,6 +27,7 @@ const SEQUENCES: &str = "SELECT s.oid, n.nspname, s.relname,
 /// `oid`s of types that sequences count in.
 const INT2: u32 = 21;
 const INT4: u32 = 23;
+const INT8: u32 = 20;
 
 /// The column that a sequence belongs to.
 struct Column {
@@ -39,6 +40,7 @@ struct Column {
     quoted: String,
     is_identity: bool,
     always: bool,
+    type_oid: u32,
 }
 
 /// Reads them.
@@ -58,6 +60,7 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
             quoted: row.get(20),
             is_identity: row.get(21),
             always: row.get(22),
+            type_oid: row.get(23),
         });
         let counting = Counting {
             type_oid: row.get(7),
@@ -73,15 +76,22 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
             Object::new(Kind::Sequence, format!("SEQUENCE {qualified}"), Some(&schema), name.clone());
         object.owner = row.get(4);
         match column.as_ref().filter(|c| c.is_identity) {
-            Some(column) => identity(&mut object, column, &qualified, unlogged, &counting),
-            None => {
-                let persistence = if unlogged { "UNLOGGED " } else { "" };
-                let type_name = match counting.type_oid {
-                    INT2 => "\n    AS smallint",
-                    INT4 => "\n    AS integer",
+            Some(column) => {
+                // Before 15 none was unlogged, and there was no word for it.
+                let persistence = match (unlogged, column.unlogged) {
+                    (true, false) => "\n    UNLOGGED",
+                    (false, true) if reader.since(15) => "\n    LOGGED",
                     _ => "",
                 };
-                let options = counting.options();
+                identity(&mut object, column, &qualified, persistence, &counting);
+            }
+            None => {
+                let persistence = if unlogged { "UNLOGGED " } else { "" };
+                let type_name = match counting.type_name() {
+                    Some(name) if counting.type_oid != INT8 => format!("\n    AS {name}"),
+                    _ => String::new(),
+                };
+                let options = counting.options(false);
                 object.create = vec![format!("CREATE {persistence}SEQUENCE {qualified}{type_name}{options}")];
                 object.drop = vec![format!("DROP SEQUENCE {qualified}")];
             }
@@ -103,21 +113,25 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     Ok(drafts)
 }
 
-fn identity(object: &mut Object, column: &Column, qualified: &str, unlogged: bool, counting: &Counting) {
+fn identity(object: &mut Object, column: &Column, qualified: &str, persistence: &str, counting: &Counting) {
     let Column { qualified_table, quoted, .. } = column;
     let word = if column.is_foreign { "FOREIGN TABLE" } else { "TABLE" };
     let change = format!("ALTER {word} {qualified_table} ALTER COLUMN {quoted}");
     let when = if column.always { "ALWAYS" } else { "BY DEFAULT" };
-    let persistence = match (unlogged, column.unlogged) {
-        (true, false) => "\n    UNLOGGED",
-        (false, true) => "\n    LOGGED",
-        _ => "",
-    };
-    let options = counting.options();
+    let options = counting.options(false);
     object.table = Some((column.schema.clone(), column.table.clone()));
+    // It counts in the column's type, unless it was made by LIKE or changed since.
+    let (inside, changed) = match counting.type_name() {
+        Some(name) if counting.type_oid != column.type_oid => {
+            let options = counting.options(true);
+            ("", Some(format!("ALTER SEQUENCE {qualified}\n    AS {name}{options}\n    RESTART")))
+        }
+        _ => (options.as_str(), None),
+    };
     object.create = vec![format!(
-        "{change} ADD GENERATED {when} AS IDENTITY (\n    SEQUENCE NAME {qualified}{persistence}{options}\n)"
+        "{change} ADD GENERATED {when} AS IDENTITY (\n    SEQUENCE NAME {qualified}{persistence}{inside}\n)"
     )];
+    object.create.extend(changed);
     object.drop = vec![format!("{change} DROP IDENTITY")];
 }
 
@@ -145,8 +159,19 @@ struct Counting {
 }
 
 impl Counting {
-    /// As `CREATE SEQUENCE` takes it, each option on a line of its own.
-    fn options(&self) -> String {
+    /// What SQL calls the type.
+    fn type_name(&self) -> Option<&'static str> {
+        match self.type_oid {
+            INT2 => Some("smallint"),
+            INT4 => Some("integer"),
+            INT8 => Some("bigint"),
+            _ => None,
+        }
+    }
+
+    /// As `CREATE SEQUENCE` takes it, each option on a line of its own. `ALTER SEQUENCE … AS` changes bounds by itself
+    /// unless they are `spelt_out`.
+    fn options(&self, spelt_out: bool) -> String {
         let (least, most) = match self.type_oid {
             INT2 => (i64::from(i16::MIN), i64::from(i16::MAX)),
             INT4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
@@ -154,7 +179,7 @@ impl Counting {
         };
         let (usual_minimum, usual_maximum) = if self.increment >= 0 { (1, most) } else { (least, -1) };
         let bound = |word: &str, value: i64, usual: i64| {
-            if value == usual { format!("NO {word}") } else { format!("{word} {value}") }
+            if value == usual && !spelt_out { format!("NO {word}") } else { format!("{word} {value}") }
         };
         format!(
             "\n    START WITH {}\n    INCREMENT BY {}\n    {}\n    {}\n    CACHE {}{}",
@@ -183,12 +208,15 @@ mod tests {
             cache: 1,
             cycle: true,
         };
-        let said = counting.options();
+        let said = counting.options(false);
         assert!(
             said.contains("NO MINVALUE") && said.contains("MAXVALUE 7") && said.ends_with("CYCLE"),
             "{said}"
         );
         counting.type_oid = INT4;
-        assert!(counting.options().contains("MINVALUE -32768"));
+        assert!(counting.options(false).contains("MINVALUE -32768"));
+        counting.minimum = i64::from(i32::MIN);
+        assert!(counting.options(false).contains("NO MINVALUE"));
+        assert!(counting.options(true).contains("MINVALUE -2147483648"));
     }
 }

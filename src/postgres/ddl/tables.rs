@@ -19,13 +19,18 @@ use crate::schema::Kind;
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let (tables, view_defaults) = catalog::read(reader).await?;
     let decided = inheritance::decide(&tables, reader.since(18));
+    let names = inheritance::usual_names(&tables, &decided);
     let position: HashMap<u32, usize> = tables.iter().enumerate().map(|(i, t)| (t.oid, i)).collect();
     let mut drafts = Vec::with_capacity(tables.len());
     for (table, say) in tables.iter().zip(&decided) {
         let parents: Vec<&Table> =
             table.parents.iter().filter_map(|p| position.get(p).map(|&i| &tables[i])).collect();
-        let names: Vec<&str> = parents.iter().map(|p| p.qualified.as_str()).collect();
-        drafts.extend(definition::drafts(table, say, &names));
+        let parents_names: Vec<&str> = parents.iter().map(|p| p.qualified.as_str()).collect();
+        let later = inheritance::later(table, &tables, &position);
+        let own = drafts.len();
+        drafts.extend(definition::drafts(table, say, &parents_names, &later));
+        drafts[own].behind =
+            inheritance::named_as(table, say, &names).map(|oid| at(class::CLASS, oid)).collect();
         if let (true, Some(parent)) = (table.is_partition, parents.first()) {
             drafts.extend(attachment(table, parent));
         }

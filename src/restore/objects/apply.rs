@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::postgres::error as pg;
 use crate::restore::stage::BUILT_IN_FIRST_PATH;
 use crate::schema::script::Style;
-use crate::schema::{Kind, Object};
+use crate::schema::{Kind, Object, Section};
 
 /// Definitions mean what they meant when they were read: the path is empty (see `settings`), functions are taken
 /// before what they call is there, and nothing goes to a place that the definition does not name.
@@ -70,8 +70,13 @@ pub async fn run(client: &Client, objects: &[&Object], what: What, style: &Style
         if all.is_empty() {
             continue;
         }
-        let sql = format!("SAVEPOINT pgkeep_objects; {}; RELEASE SAVEPOINT pgkeep_objects", all.join(";\n"));
-        let Err(error) = client.batch_execute(&sql).await else { continue };
+        // In a message of its own: one with a syntax error anywhere is refused as a whole. Polled together, they go out
+        // one behind the other without waiting.
+        let sql = format!("{}; RELEASE SAVEPOINT pgkeep_objects", all.join(";\n"));
+        let (saved, done) =
+            tokio::join!(client.batch_execute("SAVEPOINT pgkeep_objects"), client.batch_execute(&sql));
+        saved?;
+        let Err(error) = done else { continue };
         if client.is_closed() || pg::is_connection_loss(&error) || pg::is_cancelled(&error) {
             return Err(error.into());
         }
@@ -89,13 +94,16 @@ pub async fn run(client: &Client, objects: &[&Object], what: What, style: &Style
 pub async fn one(client: &Client, object: &Object, what: What, style: &Style) -> Result<(), Failure> {
     for sql in what.statements(object, style) {
         statement(client, &sql).await.map_err(|e| {
-            let failure = match what {
+            let mut failure = match what {
                 // The archive is not what it does not fit.
                 What::PutBack => Failure::from_server(&e).next(
                     "drop it first, or change it so that it fits what is restored, then run the same command again",
                 ),
                 _ => explain(&e),
             };
+            if matches!(what, What::Definition | What::PutBack) && object.section == Section::PreData {
+                failure.what = pg::describe_definition(&e);
+            }
             failure.while_doing(what.doing(object))
         })?;
     }
@@ -146,9 +154,18 @@ pub fn explain(error: &Error) -> Failure {
         Some("42704" | "42P01" | "42883" | "3F000") => {
             "make what is missing first (an extension, a role, a schema that the archive does not hold); a restore can leave the object out with --only, --table or --section"
         }
-        // feature_not_supported, syntax_error: another major version
-        Some("0A000" | "42601") => {
+        // invalid_parameter_value: an option, or the provider of a security label
+        Some("22023") => {
+            "the server may be older than the one that the archive is of, or lack a library that is to be loaded at its start (shared_preload_libraries); else change the definition in the script of pgkeep export FILE --format sql"
+        }
+        // feature_not_supported, syntax_error, wrong_object_type of a property that such a thing did not have: another
+        // major version
+        Some("0A000" | "42601" | "42809") => {
             "the server may be older than the one that the archive is of, or may no longer take this definition: change it in the script of pgkeep export FILE --format sql"
+        }
+        // An integrity constraint: it was made where nobody looked at the rows.
+        Some(code) if code.starts_with("23") => {
+            "the archived rows themselves break it: restore with --section pre-data,data, then run what comes behind the rows with psql, which goes on behind an error: pgkeep export FILE --section post-data | psql"
         }
         _ => return failure,
     };

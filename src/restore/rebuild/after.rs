@@ -18,7 +18,7 @@ const TOGETHER: (usize, u64) = (200, 4 << 20);
 enum Stage {
     /// Indexes, and constraints that are made of them.
     Indexes,
-    /// Indexes of partitions become parts of their table's.
+    /// Indexes of partitions become parts of their table's; what came with the constraints of tables above.
     Attachments,
     /// They need unique constraints, whole.
     ForeignKeys,
@@ -56,6 +56,8 @@ fn stages(objects: &[Object]) -> Vec<Option<Stage>> {
     for object in objects {
         let own = match object.kind {
             _ if object.section == Section::PreData || object.kind.is_last() => None,
+            // One of a child or partition that comes with its parent's.
+            Kind::Constraint if is_with_another(object, objects, &stages) => Some(Stage::Attachments),
             Kind::Index | Kind::Constraint => Some(Stage::Indexes),
             Kind::Attachment | Kind::IndexMark => Some(Stage::Attachments),
             Kind::ForeignKey => Some(Stage::ForeignKeys),
@@ -65,6 +67,11 @@ fn stages(objects: &[Object]) -> Vec<Option<Stage>> {
         stages.push(own.map(|own| needed.map_or(own, |needed| own.max(needed))));
     }
     stages
+}
+
+fn is_with_another(object: &Object, objects: &[Object], stages: &[Option<Stage>]) -> bool {
+    let needs = object.needs.iter().map(|n| *n as usize).filter(|n| *n < stages.len());
+    needs.into_iter().any(|n| objects[n].kind == Kind::Constraint && stages[n].is_some())
 }
 
 /// For each object that is a partition, the table at the top of its tree; for others themselves.

@@ -58,8 +58,10 @@ pub struct Column {
     /// Where it is not its type's.
     pub collation: Option<String>,
     pub statistics: i32,
-    /// `attstorage`, where it is not its type's; else a blank.
+    /// `attstorage`.
     pub storage: char,
+    /// `typstorage` of its type.
+    pub type_storage: char,
     /// `attcompression`; a blank for none.
     pub compression: char,
     pub options: Option<String>,
@@ -244,11 +246,11 @@ fn columns_query(reader: Reader<'_>) -> String {
             pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attislocal, a.attgenerated,
             pg_catalog.quote_ident(con.nspname) || '.' || pg_catalog.quote_ident(co.collname),
             COALESCE(a.attstattarget, -1)::int4,
-            CASE WHEN a.attstorage <> y.typstorage THEN a.attstorage END, {},
+            a.attstorage, {},
             pg_catalog.array_to_string(a.attoptions, ', '), {}, d.oid,
             CASE WHEN d.oid IS NULL THEN NULL
                 WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, 0)
-                ELSE pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
+                ELSE pg_catalog.pg_get_expr(d.adbin, d.adrelid) END, y.typstorage
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -274,6 +276,7 @@ fn column(row: &Row) -> Column {
         collation: row.get(8),
         statistics: row.get(9),
         storage: letter(row, 10),
+        type_storage: letter(row, 16),
         compression: letter(row, 11),
         options: row.get(12),
         server_options: row.get(13),

@@ -1,7 +1,7 @@
 //! A table's definition: `CREATE TABLE` in pieces, and what only `ALTER TABLE` can say.
 
 use super::catalog::{Column, Constraint, Default, Table};
-use super::inheritance::{NotNull, Say};
+use super::inheritance::{Later, NotNull, Say};
 use crate::postgres::ddl::draft::{Body, Clause, Draft, Part, Piece, at, class, of_table, post_data};
 use crate::schema::{Kind, Object};
 
@@ -17,8 +17,9 @@ impl Table {
     }
 }
 
-/// The draft of the table and, behind it, those of what could not stand in it.
-pub fn drafts(table: &Table, say: &[Say], parents: &[&str]) -> Vec<Draft> {
+/// The draft of the table and, behind it, those of what could not stand in it. `later` are the constraints that come
+/// with one that a parent only gets after the rows.
+pub fn drafts(table: &Table, say: &[Say], parents: &[&str], later: &[Later<'_>]) -> Vec<Draft> {
     let kind = if table.kind == 'f' { Kind::ForeignTable } else { Kind::Table };
     let identity = format!("{} {}", table.word(), table.qualified);
     let mut object = Object::new(kind, identity.clone(), Some(&table.schema), table.name.clone());
@@ -40,10 +41,11 @@ pub fn drafts(table: &Table, say: &[Say], parents: &[&str]) -> Vec<Draft> {
     for (column, say) in table.columns.iter().zip(say) {
         places.column(table, column, say, &mut draft.parts, &mut apart);
     }
-    for check in &table.checks {
+    for check in table.checks.iter().filter(|check| later.iter().all(|l| l.constraint.oid != check.oid)) {
         places.check(table, check, &mut draft.parts, &mut apart);
     }
     apart.extend(table.unproven_not_nulls.iter().filter(|c| c.is_local).map(|c| constraint_apart(table, c)));
+    apart.extend(later.iter().map(|later| constraint_of_parent(table, later)));
 
     draft.object.create = vec![String::new()];
     further(table, say, &mut draft.object.create);
@@ -78,16 +80,22 @@ impl Places {
         if let Some(constraint) = column.not_null.as_ref().filter(|c| c.is_valid) {
             parts.push(Part {
                 at: at(class::CONSTRAINT, constraint.oid),
-                identity: say.not_null.as_ref().map(|_| constraint_identity(table, constraint)),
+                identity: say.not_null_by_name.then(|| constraint_identity(table, constraint)),
             });
         }
         if let Some(default) = &column.default {
-            if !say.default {
+            if !say.default || (!say.column && column.generated != ' ') {
                 parts.push(Part { at: at(class::ATTRDEF, default.oid), identity: None });
-            } else if !say.column && column.generated == ' ' {
+            } else if !say.column {
                 apart
                     .push(Draft::new(at(class::ATTRDEF, default.oid), default_alone(table, column, default)));
             }
+        }
+        if let (Some(constraint), true, false) = (&column.not_null, say.not_null.is_some(), say.column) {
+            // Since 18 it has a name, and only in here it can have another than the parent's.
+            let words = no_inherit_words(constraint.no_inherit);
+            let text = format!("CONSTRAINT {} NOT NULL {}{words}", constraint.quoted, column.quoted);
+            self.items.push(vec![Piece::Text(text)]);
         }
         let default = column.default.as_ref().filter(|_| say.default);
         let typed = table.of_type.is_some();
@@ -191,25 +199,25 @@ fn further(table: &Table, say: &[Say], statements: &mut Vec<String>) {
     for (column, say) in table.columns.iter().zip(say) {
         let change = format!("{alter} ALTER COLUMN {}", column.quoted);
         if !say.column && !table.is_partition {
-            match &say.not_null {
-                Some(NotNull { name: None, no_inherit: false }) => {
-                    statements.push(format!("{change} SET NOT NULL"));
-                }
-                Some(NotNull { name, no_inherit }) => {
-                    let name = name.as_ref().map(|n| format!("CONSTRAINT {n} ")).unwrap_or_default();
-                    let words = no_inherit_words(*no_inherit);
-                    statements.push(format!("{alter} ADD {name}NOT NULL {}{words}", column.quoted));
-                }
-                None => {}
+            if say.not_null.is_some() && column.not_null.is_none() {
+                statements.push(format!("{change} SET NOT NULL"));
+            }
+            let expression = column.default.as_ref().filter(|_| say.default && column.generated != ' ');
+            if let Some(Default { expression, .. }) = expression {
+                statements.push(format!("{change} SET EXPRESSION AS ({expression})"));
             }
             if say.default_null {
                 statements.push(format!("{change} SET DEFAULT NULL"));
             }
         }
+        if say.null {
+            statements.push(format!("{change} DROP NOT NULL"));
+        }
         if column.statistics >= 0 {
             statements.push(format!("{change} SET STATISTICS {}", column.statistics));
         }
         let storage = match column.storage {
+            own if own == column.type_storage && !say.storage => None,
             'p' => Some("PLAIN"),
             'e' => Some("EXTERNAL"),
             'm' => Some("MAIN"),
@@ -222,7 +230,7 @@ fn further(table: &Table, say: &[Say], statements: &mut Vec<String>) {
         let compression = match column.compression {
             'p' => Some("pglz"),
             'l' => Some("lz4"),
-            _ => None,
+            _ => say.compression.then_some("default"),
         };
         if let Some(compression) = compression {
             statements.push(format!("{change} SET COMPRESSION {compression}"));
@@ -274,6 +282,30 @@ fn constraint_alone(table: &Table, constraint: &Constraint) -> Object {
     object.create = vec![format!("{alter}\n    ADD CONSTRAINT {} {definition}", constraint.quoted)];
     object.drop = vec![format!("{alter} DROP CONSTRAINT {}", constraint.quoted)];
     object
+}
+
+/// A constraint that comes with a parent's, after the rows. It may have been validated here alone.
+fn constraint_of_parent(table: &Table, later: &Later<'_>) -> Draft {
+    let Later { constraint, of } = later;
+    let mut object = constraint_alone(table, constraint);
+    object.drop.clear();
+    object.create = match constraint.is_valid {
+        true => {
+            vec![format!(
+                "ALTER {} {}\n    VALIDATE CONSTRAINT {}",
+                table.word(),
+                table.qualified,
+                constraint.quoted
+            )]
+        }
+        false => Vec::new(),
+    };
+    let mut draft = Draft::new(at(class::CONSTRAINT, constraint.oid), post_data(object));
+    draft.needs = vec![at(class::CONSTRAINT, *of), at(class::CLASS, table.oid)];
+    if table.is_partition {
+        draft.needs.push(at(class::ATTACHMENT, table.oid));
+    }
+    draft
 }
 
 /// A constraint that rows may break: it comes after them.
