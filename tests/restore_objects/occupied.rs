@@ -1,7 +1,7 @@
 //! Where an archived object was, the target has something of another kind or name: that stays and is reported, or makes
 //! room where nothing is lost by that.
 
-use crate::world::{World, same, state};
+use crate::world::{World, each_case, same, state};
 
 /// What is archived, what becomes of it then, what a restore leaves out by default, and what comes of one that replaces.
 struct Case {
@@ -164,19 +164,7 @@ const T: &str = "CREATE TABLE t (a int PRIMARY KEY, b text); INSERT INTO t SELEC
 
 #[test]
 fn what_is_in_the_place_of_an_archived_object_stays_or_makes_room() {
-    let only = std::env::var("PGKEEP_TEST_CASE").ok();
-    let mut failures = Vec::new();
-    for case in CASES {
-        if only.as_ref().is_some_and(|only| !case.name.contains(only.as_str())) {
-            continue;
-        }
-        let done =
-            std::thread::Builder::new().name(case.name.to_owned()).spawn(|| occupied(case)).unwrap().join();
-        if done.is_err() {
-            failures.push(case.name);
-        }
-    }
-    assert!(failures.is_empty(), "{failures:?}");
+    each_case(CASES, |case| case.name, occupied);
 }
 
 fn occupied(case: &Case) {

@@ -1,7 +1,7 @@
 //! `--if-exists replace`: what differs becomes what the archive has, what stands in the way of that comes back, and the
 //! rest is left alone.
 
-use crate::world::World;
+use crate::world::{World, each_case};
 
 /// What is archived, what becomes of it then, and what of that is still there when the archive's objects are back.
 struct Case {
@@ -257,19 +257,7 @@ fn sql(text: &str) -> String {
 
 #[test]
 fn what_differs_is_replaced_and_what_stood_in_the_way_comes_back() {
-    let only = std::env::var("PGKEEP_TEST_CASE").ok();
-    let mut failures = Vec::new();
-    for case in CASES {
-        if only.as_ref().is_some_and(|only| !case.name.contains(only.as_str())) {
-            continue;
-        }
-        let done =
-            std::thread::Builder::new().name(case.name.to_owned()).spawn(|| replaced(case)).unwrap().join();
-        if done.is_err() {
-            failures.push(case.name);
-        }
-    }
-    assert!(failures.is_empty(), "{failures:?}");
+    each_case(CASES, |case| case.name, replaced);
 }
 
 fn replaced(case: &Case) {

@@ -79,6 +79,24 @@ impl World {
     }
 }
 
+/// Runs each case in a thread of its name, so that one that fails does not keep the others from being tried;
+/// `PGKEEP_TEST_CASE` chooses by a part of the name.
+pub fn each_case<C: Sync>(cases: &'static [C], name: fn(&C) -> &'static str, run: fn(&'static C)) {
+    let only = std::env::var("PGKEEP_TEST_CASE").ok();
+    let mut failures = Vec::new();
+    for case in cases {
+        let name = name(case);
+        if only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+            continue;
+        }
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        if thread.spawn(move || run(case)).unwrap().join().is_err() {
+            failures.push(name);
+        }
+    }
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
 /// What a database is: its schema as pg_dump says it, and fingerprints of rows and sequences.
 pub fn state(client: &Client, url: &str) -> String {
     let schema = client.dump(url, &["--schema-only"]).unwrap();
