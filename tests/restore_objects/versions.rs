@@ -63,6 +63,21 @@ fn what_an_older_server_does_not_know_is_named_with_its_object() {
 }
 
 #[test]
+fn what_an_older_server_cannot_replace_by_is_named_with_its_object() {
+    let sql = "CREATE FUNCTION gone() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; END";
+    let Some((world, target, client)) = between(15, 13, "older replaced", sql) else { return };
+    target.execute("CREATE FUNCTION gone() RETURNS int LANGUAGE sql AS 'SELECT 2'");
+    let before = state(&client, &target.url);
+    for more in [&["--only", "functions"][..], &["--if-exists", "replace", "--safe"]] {
+        let args = [&["restore", "-d", &target.url, "--file", &world.archive], more].concat();
+        let run = explained(world.keeper.run(&args), 1);
+        run.says("FUNCTION public.gone()").says("syntax error").says("the server may be older");
+        assert!(!run.stderr.contains("savepoint"), "{}", run.stderr);
+        same("untouched", &before, &state(&client, &target.url));
+    }
+}
+
+#[test]
 fn an_older_server_takes_what_it_knows() {
     let sql = "CREATE UNLOGGED TABLE u (id int GENERATED ALWAYS AS IDENTITY, s serial); INSERT INTO u DEFAULT VALUES";
     let Some((world, target, client)) = between(15, 13, "older fine", sql) else { return };

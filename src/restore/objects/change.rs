@@ -30,9 +30,12 @@ pub async fn not_in_place(client: &Client, plan: &ObjectPlan, dry_run: bool) -> 
     client.batch_execute(&format!("SAVEPOINT pgkeep_try; {} {wait}", apply::SETTINGS)).await?;
     // One may need what another gains.
     for (object, _) in &plan.in_place {
-        let sql = in_place(object).join(";\n");
-        let sql = format!("SAVEPOINT pgkeep_one; {sql}; RELEASE SAVEPOINT pgkeep_one");
-        let Err(error) = client.batch_execute(&sql).await else { continue };
+        // The savepoint in a message of its own, see `apply::run`.
+        let sql = format!("{}; RELEASE SAVEPOINT pgkeep_one", in_place(object).join(";\n"));
+        let (saved, tried) =
+            tokio::join!(client.batch_execute("SAVEPOINT pgkeep_one"), client.batch_execute(&sql));
+        saved?;
+        let Err(error) = tried else { continue };
         const BACK: &str = "ROLLBACK TO SAVEPOINT pgkeep_one; RELEASE SAVEPOINT pgkeep_one";
         if dry_run && pg::is_lock_timeout(&error) {
             client.batch_execute(BACK).await?;
