@@ -41,7 +41,7 @@ fn indexes_query(reader: Reader<'_>) -> String {
                         CASE WHEN r.condeferrable THEN ' DEFERRABLE' END,
                         CASE WHEN r.condeferred THEN ' INITIALLY DEFERRED' END) END,
             t.relkind, h.inhparent,
-            pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.relname),
+            pg_catalog.quote_ident(parent_schema.nspname) || '.' || pg_catalog.quote_ident(p.relname),
             CASE WHEN c.relkind = 'I' AND i.indisreplident THEN
                 ARRAY(SELECT b.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) b WHERE b.relid <> c.oid)
             END,
@@ -57,7 +57,7 @@ fn indexes_query(reader: Reader<'_>) -> String {
             AND r.contype IN ('p', 'u', 'x')
         LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = i.indexrelid
         LEFT JOIN pg_catalog.pg_class p ON p.oid = h.inhparent
-        LEFT JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+        LEFT JOIN pg_catalog.pg_namespace parent_schema ON parent_schema.oid = p.relnamespace
         WHERE (i.indisvalid OR t.relkind = 'p') AND i.indisready
             AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'",
         nulls_not_distinct = reader.pick(15, "i.indnullsnotdistinct", "false"),
@@ -66,8 +66,9 @@ fn indexes_query(reader: Reader<'_>) -> String {
     )
 }
 
-/// Columns of indexes, and whether nothing needs to be said of them but their names. Included ones have no class. A `varchar` column has the class
-/// of `text` (types 1043 and 25), unless somebody made one for it. Classes of the server's own have no options for B-trees.
+/// Columns of indexes, and whether nothing needs to be said of them but their names. Included ones have no class. A
+/// `varchar` column has the class of `text` (types 1043 and 25), unless somebody made one for it. Classes of the server's
+/// own have no options for B-trees.
 const COLUMNS: &str = "SELECT x.indexrelid,
         pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY k.position)
             FILTER (WHERE k.class IS NOT NULL) AS keys,

@@ -87,11 +87,11 @@ async fn configurations(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
                     pg_catalog.pg_get_userbyid(x.cfgowner)::text AS owner,
                     'TEXT SEARCH CONFIGURATION ' || q.name AS identity,
                     ARRAY[concat('CREATE TEXT SEARCH CONFIGURATION ', q.name, ' (\n    PARSER = ',
-                        pg_catalog.quote_ident(pn.nspname), '.', pg_catalog.quote_ident(p.prsname), '\n)')]
+                        pg_catalog.quote_ident(parser_schema.nspname), '.', pg_catalog.quote_ident(p.prsname), '\n)')]
                     || m.statements AS ddl
                FROM pg_catalog.pg_ts_config x {}
                JOIN pg_catalog.pg_ts_parser p ON p.oid = x.cfgparser
-               JOIN pg_catalog.pg_namespace pn ON pn.oid = p.prsnamespace
+               JOIN pg_catalog.pg_namespace parser_schema ON parser_schema.oid = p.prsnamespace
               CROSS JOIN LATERAL (
                     SELECT pg_catalog.array_agg(
                                concat('ALTER TEXT SEARCH CONFIGURATION ', q.name, '\n    ADD MAPPING FOR ',
