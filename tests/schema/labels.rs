@@ -12,7 +12,7 @@ const SQL: &str = "
     INSERT INTO pg_seclabel (objoid, classoid, objsubid, provider, label) VALUES
       ('s'::regnamespace, 'pg_namespace'::regclass, 0, 'dummy', 'a schema'),
       ('s.t'::regclass, 'pg_class'::regclass, 0, 'dummy', 'it''s a table'),
-      ('s.t'::regclass, 'pg_class'::regclass, 2, 'Other \"one\"', 'a \\ column'),
+      ('s.t'::regclass, 'pg_class'::regclass, 2, 'Other \"one\"', 'a column'),
       ('s.v'::regclass, 'pg_class'::regclass, 0, 'dummy', 'a view'),
       ('s.q'::regclass, 'pg_class'::regclass, 0, 'dummy', 'a sequence'),
       ('s.f(int)'::regprocedure, 'pg_proc'::regclass, 0, 'dummy', 'a function'),

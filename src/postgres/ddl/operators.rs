@@ -41,7 +41,8 @@ async fn operators(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
                             FROM pg_catalog.pg_operator s
                             JOIN pg_catalog.pg_namespace sn ON sn.oid = s.oprnamespace
                            WHERE s.oid IN (o.oprcom, o.oprnegate) AND s.oprcode = 0::pg_catalog.oid
-                             AND o.oid IN (s.oprcom, s.oprnegate)) AS shells
+                             AND o.oid IN (s.oprcom, s.oprnegate)
+                           ORDER BY 1) AS shells
                FROM pg_catalog.pg_operator o
                JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
               CROSS JOIN LATERAL (SELECT pg_catalog.quote_ident(n.nspname) || '.' || o.oprname) AS q (name)
