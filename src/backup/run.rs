@@ -18,7 +18,7 @@ use crate::folders::{self, Folders};
 use crate::postgres::connect::Session;
 use crate::postgres::ddl;
 use crate::progress::{Events, Phase};
-use crate::schema::{Kind, Schema, scope};
+use crate::schema::{Kind, Object, Schema, scope};
 
 /// How long after an interruption the engine may take to end in its own way before it is cut off.
 const GRACE: Duration = Duration::from_secs(3);
@@ -100,7 +100,11 @@ impl Backup<'_> {
         let Snapshot { catalog, plan, id, schema } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);
         let has_rows = options.content != Content::Schema;
-        if has_rows && plan.parts.is_empty() && !options.filter.is_all() {
+        let is_chosen = |o: &Object| {
+            o.kind.is_relation() && options.filter.wants(o.schema.as_deref().unwrap_or_default(), &o.name)
+        };
+        let has_others = schema.iter().flat_map(|s| &s.objects).any(is_chosen);
+        if has_rows && plan.parts.is_empty() && !options.filter.is_all() && !has_others {
             return Err(Failure::usage("the patterns leave no table to back up")
                 .state("nothing was written")
                 .next("see which tables there are with psql -c '\\dt *.*', and mend --table and --exclude"));

@@ -121,7 +121,9 @@ async fn try_to_take(
     client.batch_execute(begin).await?;
     let catalog = Catalog::read(client).await?;
     client.batch_execute("ROLLBACK").await?;
-    check_filter(&catalog, filter)?;
+    if content == Content::Data {
+        check_filter(&catalog, filter, None)?;
+    }
     let plan = Plan::new(&catalog, filter);
     check_readable(&catalog, &plan, &wanted_sequences(&catalog, &plan, filter))?;
 
@@ -160,6 +162,7 @@ async fn try_to_take(
         Content::Data => None,
         _ => Some(ddl::read(client, version).await?),
     };
+    check_filter(&now, filter, schema.as_ref())?;
     Ok(Some(Snapshot { catalog: now, plan: plan_now, id, schema }))
 }
 
@@ -175,7 +178,6 @@ async fn schema_alone(
     client.batch_execute(begin).await?;
     let catalog = Catalog::read_tables(client).await?;
     client.batch_execute("ROLLBACK").await?;
-    check_filter(&catalog, filter)?;
     client.batch_execute(begin).await?;
     // Foreign tables cannot be locked before version 18; what the role may not read it may still describe.
     let tables: Vec<&Relation> = catalog
@@ -199,6 +201,7 @@ async fn schema_alone(
             ddl::read_over(client, second, version).await?
         }
     };
+    check_filter(&catalog, filter, Some(&schema))?;
     let catalog = Catalog { server: catalog.server, ..Catalog::default() };
     Ok(Some(Snapshot { catalog, plan: Plan::default(), id: String::new(), schema: Some(schema) }))
 }
@@ -228,11 +231,15 @@ fn covered(catalog: &Catalog, plan: &Plan) -> HashSet<u32> {
 }
 
 /// Refuses patterns that mean nothing: a typing error must not make an empty backup.
-pub fn check_filter(catalog: &Catalog, filter: &TableFilter) -> Result<(), Failure> {
+///
+/// Where definitions are taken, views and the like count, too.
+pub fn check_filter(catalog: &Catalog, filter: &TableFilter, schema: Option<&Schema>) -> Result<(), Failure> {
     // A configuration may leave large objects out of a database that has none.
     let large_objects = std::iter::once((large_objects::SCHEMA, large_objects::NAME));
     let tables = catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str()));
-    let unmatched = filter.unmatched(tables.chain(large_objects));
+    let relations = schema.into_iter().flat_map(|s| &s.objects).filter(|o| o.kind.is_relation());
+    let relations = relations.map(|o| (o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
+    let unmatched = filter.unmatched(tables.chain(relations).chain(large_objects));
     if unmatched.is_empty() {
         return Ok(());
     }

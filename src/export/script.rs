@@ -188,7 +188,12 @@ impl Script<'_> {
         let post_data = |o: &&Object| o.section == Section::PostData;
         self.definitions(objects.iter().filter(post_data).filter(|o| !o.kind.is_last()))?;
         self.privileges(objects)?;
+        // Views are filled by what their owners may read.
+        let fills = objects.iter().any(|o| o.kind == Kind::Refresh);
+        let row_security = |on| if fills { format!("SET row_security = {on};\n\n") } else { String::new() };
+        self.out.write_all(row_security("on").as_bytes())?;
         self.definitions(objects.iter().filter(post_data).filter(|o| o.kind.is_last()))?;
+        self.out.write_all(row_security("off").as_bytes())?;
         write!(self.out, "--\n-- End of pgkeep's script\n--\n\n\\unrestrict {key}\n")?;
         self.out.flush()?;
         rows.events.emit(Event::Finished { phase: Phase::Export });

@@ -12,9 +12,9 @@ use std::collections::HashSet;
 
 use super::RestoreOptions;
 use crate::failure::Failure;
-use plan::ObjectPlan;
+use plan::{ObjectPlan, OfTables};
 
-use crate::archive::model::Header;
+use crate::archive::model::{self, Header};
 use crate::schema::script::Style;
 use crate::schema::{Kind, Object, Schema, Section, scope};
 use crate::selection::TableFilter;
@@ -114,7 +114,38 @@ pub fn plan(
     not_in_place: &HashSet<String>,
 ) -> Result<ObjectPlan, Failure> {
     let touched = options.rollback.then(|| header.guards.as_ref().map_or(&[][..], |g| g.objects.as_slice()));
-    ObjectPlan::new(archived, live, &options.objects, touched, not_in_place)
+    ObjectPlan::new(
+        archived,
+        live,
+        &options.objects,
+        touched,
+        &of_tables(header, options.rollback),
+        not_in_place,
+    )
+}
+
+/// What the header says of tables beside their definitions. A partition's rows come with those of its table.
+fn of_tables(header: &Header, rollback: bool) -> OfTables {
+    let mut of_tables = OfTables::default();
+    let named = |table: &model::Table| (table.schema.clone(), table.name.clone());
+    for table in &header.tables {
+        let keys = table.constraints.iter().filter(|c| c.references.is_some());
+        of_tables
+            .foreign_keys
+            .extend(keys.map(|c| (table.schema.clone(), table.name.clone(), c.name.clone())));
+    }
+    if rollback {
+        let objects = || header.schema.iter().flat_map(|s| &s.objects);
+        let partitions = objects().filter(|o| o.kind == Kind::Attachment && o.section == Section::PreData);
+        let names: HashSet<(String, String)> =
+            header.tables.iter().map(named).chain(partitions.filter_map(|o| o.table.clone())).collect();
+        let has_rows = |o: &&Object| {
+            let name = (o.schema.clone().unwrap_or_default(), o.name.clone());
+            o.kind == Kind::Table && names.contains(&name)
+        };
+        of_tables.with_rows = objects().filter(has_rows).map(|o| o.identity.clone()).collect();
+    }
+    of_tables
 }
 
 /// Whether a database that holds nothing but these objects is as good as new: it has none but what every new database

@@ -215,7 +215,7 @@ impl Rebuild<'_> {
         }
         after::all(self, &sessions).await?;
         // With everything in place: what reads tables under other roles' privileges, and what would act upon the rest.
-        self.privileges().await?;
+        self.privileges(log).await?;
         self.define(|o| o.kind.is_last() && o.kind != Kind::EventTrigger).await?;
         self.define(|o| o.kind == Kind::EventTrigger).await?;
         client
@@ -287,13 +287,16 @@ impl Rebuild<'_> {
         Ok(())
     }
 
-    async fn privileges(&self) -> Result<(), Failure> {
+    async fn privileges(&self, log: &mut RestoreLog) -> Result<(), Failure> {
         let client = &self.session.client;
         let chosen: Vec<&Object> =
             self.objects.iter().filter(|o| !o.privileges.is_empty() && !self.is_there(o)).collect();
         for batch in chosen.chunks(BATCH) {
             client.batch_execute(&self.begin()).await?;
-            apply::run(client, batch, What::Privileges, &self.options.objects.style).await?;
+            for warning in apply::grant(client, batch, &self.options.objects.style).await? {
+                self.events.warn(warning.clone());
+                log.warnings.push(warning);
+            }
             client.batch_execute("COMMIT").await?;
         }
         Ok(())

@@ -134,9 +134,12 @@ fn without_tables(objects: Vec<Object>, excludes: impl Fn(&str, &str) -> bool) -
             next.push(need);
             let table = table_of(&objects[need]);
             for more in table.and_then(|table| of_table.get(&table)).into_iter().flatten() {
+                if objects[*more].kind == Kind::Refresh {
+                    continue;
+                }
                 is_chosen[*more] = true;
                 next.push(*more);
-                if objects[*more].kind == Kind::Table {
+                if matches!(objects[*more].kind, Kind::Table | Kind::MaterializedView) {
                     without_rows.push((objects[*more].identity.clone(), objects[at].identity.clone()));
                 }
             }

@@ -14,6 +14,7 @@ mod fixture;
 mod killed;
 mod later;
 mod merged;
+mod migrated;
 mod occupied;
 mod replaced;
 mod roles;

@@ -85,6 +85,9 @@ impl Attempt<'_> {
             self.events.warn(warning.clone());
             log.warnings.push(warning);
         }
+        if self.options.dry_run && !self.options.objects.data {
+            self.try_definitions(objects, log).await?;
+        }
         if objects.is_none() || self.options.dry_run {
             return Ok((catalog, plan, log.before_counts.clone()));
         }
@@ -120,6 +123,39 @@ impl Attempt<'_> {
         // Partitions may have come and gone.
         let counts = verify::counts(client, &plan.tables).await?;
         Ok((catalog, plan, counts))
+    }
+
+    fn warn_all(&self, warnings: Vec<String>, log: &mut RestoreLog) {
+        for warning in warnings {
+            self.events.warn(warning.clone());
+            log.warnings.push(warning);
+        }
+    }
+
+    /// Makes and changes definitions in a dry run of them alone, and takes it back. Nobody is made to wait for it.
+    async fn try_definitions(&self, objects: &ObjectPlan, log: &mut RestoreLog) -> Result<(), Failure> {
+        let (client, style) = (&self.session.client, &self.options.objects.style);
+        client.batch_execute("SAVEPOINT pgkeep_dry_run; SET LOCAL lock_timeout = '100ms'").await?;
+        let tried = async {
+            change::before_rows(client, objects, style).await?;
+            change::after_rows(client, objects, style).await
+        };
+        let tried = tried.await;
+        const BACK: &str = "ROLLBACK TO SAVEPOINT pgkeep_dry_run; RELEASE SAVEPOINT pgkeep_dry_run";
+        match tried {
+            Err(failure) if failure.lock_timeout => {
+                client.batch_execute(BACK).await?;
+                let warning =
+                    format!("not tried to the end, because others hold what it needs: {}", failure.what);
+                self.events.warn(warning.clone());
+                log.warnings.push(warning);
+                Ok(())
+            }
+            tried => {
+                self.warn_all(tried?, log);
+                Ok(client.batch_execute(BACK).await?)
+            }
+        }
     }
 
     /// Sequences that are made anew and go on where they were. Those of which the archive says where they stand are as
@@ -174,11 +210,11 @@ impl Attempt<'_> {
         log: &mut RestoreLog,
     ) -> Result<(), Failure> {
         let style = &self.options.objects.style;
-        if !self.options.dry_run
-            && !objects.is_none()
-            && let Err(failure) = change::after_rows(&self.session.client, objects, style).await
-        {
-            return Err(self.with_holders(objects, failure).await);
+        if !self.options.dry_run && !objects.is_none() {
+            match change::after_rows(&self.session.client, objects, style).await {
+                Ok(warnings) => self.warn_all(warnings, log),
+                Err(failure) => return Err(self.with_holders(objects, failure).await),
+            }
         }
         if self.options.dry_run && self.options.objects.data {
             self.count_coming(objects, log);

@@ -34,6 +34,13 @@ pub enum What {
 impl What {
     fn statements(self, object: &Object, style: &Style) -> Vec<String> {
         match self {
+            // It is its owner who reads then, through the policies that are for him.
+            What::Definition | What::PutBack if object.kind == Kind::Refresh => {
+                let mut statements = vec!["SET LOCAL row_security = on".to_owned()];
+                statements.extend(object.definition(style));
+                statements.push("SET LOCAL row_security = off".to_owned());
+                statements
+            }
             What::Definition | What::PutBack => as_new(object, object.definition(style)),
             What::Change => object.create.clone(),
             What::Privileges => object.privilege_statements(style),
@@ -45,6 +52,7 @@ impl What {
         match self {
             What::Definition | What::Change => format!("making {}", object.identity),
             What::PutBack => format!("putting back {}, which only the target has", object.identity),
+            What::Privileges if object.kind == Kind::Privileges => format!("granting {}", object.identity),
             What::Privileges => format!("granting privileges on {}", object.identity),
             What::Removal => format!("removing {}", object.identity),
         }
@@ -104,10 +112,37 @@ pub async fn one(client: &Client, object: &Object, what: What, style: &Style) ->
             if matches!(what, What::Definition | What::PutBack) && object.section == Section::PreData {
                 failure.what = pg::describe_definition(&e);
             }
+            if object.kind == Kind::Refresh {
+                failure = failure.next("restore with --section pre-data,data, then run what comes behind the rows with psql, which goes on behind an error: pgkeep export FILE --section post-data | psql; or leave the view empty: --exclude VIEW");
+            }
             failure.while_doing(what.doing(object))
         })?;
     }
     Ok(())
+}
+
+/// Grants the privileges of objects. What an extension brings may not be there in the target's version of it: returns
+/// what is to be said of that.
+pub async fn grant(client: &Client, objects: &[&Object], style: &Style) -> Result<Vec<String>, Failure> {
+    let (brought, own): (Vec<&Object>, Vec<&Object>) =
+        objects.iter().partition(|o| o.kind == Kind::Privileges);
+    run(client, &own, What::Privileges, style).await?;
+    let mut not_there = Vec::new();
+    for object in brought {
+        client.batch_execute("SAVEPOINT pgkeep_grant").await?;
+        let sql = What::Privileges.statements(object, style).join(";\n");
+        let end = match client.batch_execute(&sql).await {
+            Ok(()) => "RELEASE SAVEPOINT pgkeep_grant",
+            Err(error) if is_not_found(&error) => {
+                let reason = pg::describe(&error);
+                not_there.push(format!("{} are left out: {reason}", object.identity));
+                "ROLLBACK TO SAVEPOINT pgkeep_grant; RELEASE SAVEPOINT pgkeep_grant"
+            }
+            Err(error) => return Err(explain(&error).while_doing(What::Privileges.doing(object))),
+        };
+        client.batch_execute(end).await?;
+    }
+    Ok(not_there)
 }
 
 /// Runs a statement. Functions of the user's that it calls (an index's, a check's) may need the path that they have in

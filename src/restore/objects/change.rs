@@ -113,8 +113,8 @@ fn as_role(style: &Style) -> String {
     style.role.as_ref().map(|role| format!("SET LOCAL ROLE {}", ident(role))).unwrap_or_default()
 }
 
-/// Behind the rows: indexes, constraints, triggers; then privileges; then what acts upon the rest.
-pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
+/// Behind the rows: indexes, constraints, triggers; then privileges; then what acts upon the rest. Returns warnings.
+pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<Vec<String>, Failure> {
     client.batch_execute(&format!("{} {}", apply::SETTINGS, as_role(style))).await?;
     let joining = plan.joining();
     let late: Vec<Step<'_>> =
@@ -122,10 +122,11 @@ pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Re
     take(client, &late, style).await?;
     adjust_all(client, plan, style, |o| o.section == Section::PostData && o.kind != Kind::Sequence).await?;
     let made: Vec<&Object> = plan.make.iter().chain(&plan.put_back).collect();
-    run(client, &made, What::Privileges, style).await?;
+    let warnings = apply::grant(client, &made, style).await?;
     put_defaults_back(client, plan, style).await?;
     take(client, &plan.made_last(), style).await?;
-    Ok(client.batch_execute("RESET ROLE").await?)
+    client.batch_execute("RESET ROLE").await?;
+    Ok(warnings)
 }
 
 /// Takes the default privileges away that would act upon what is made: those of the roles that make it. What objects are

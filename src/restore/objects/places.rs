@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::plan::{is_removable, is_table};
+use crate::schema::script::ident;
 use crate::schema::{Kind, Object, Schema};
+use crate::selection::shown_name;
 
 /// A place, by schema and name where nothing else is said.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -225,8 +227,16 @@ impl<'a> Taken<'a> {
     }
 
     /// Which of the archived objects at `missing`, ascending, cannot be made beside what stays when `removed` goes.
-    pub fn left(&self, archived: &[Object], missing: &[usize], removed: &BTreeSet<usize>) -> Left {
+    pub fn left(
+        &self,
+        archived: &[Object],
+        missing: &[usize],
+        removed: &BTreeSet<usize>,
+        rollback: bool,
+    ) -> Left {
         let objects = &self.live.objects;
+        // Whose table is not there has nowhere to be; undoing a restore may not leave anything out.
+        let homeless = if rollback { HashSet::new() } else { self.homeless(archived, missing) };
         let tables: Tables<'_> = removed
             .iter()
             .map(|n| &objects[*n])
@@ -236,7 +246,7 @@ impl<'a> Taken<'a> {
         let mut left = Left::default();
         loop {
             let declarations = std::mem::take(&mut left.declarations);
-            left = self.left_with(archived, missing, declarations.clone(), &|object| {
+            left = self.left_with(archived, missing, declarations.clone(), &homeless, &|object| {
                 self.staying(object, removed, &tables)
             });
             if left.declarations == declarations {
@@ -245,12 +255,30 @@ impl<'a> Taken<'a> {
         }
     }
 
+    /// Those of the missing objects that belong to a table (view) which is neither in the target nor made.
+    fn homeless(&self, archived: &[Object], missing: &[usize]) -> HashSet<usize> {
+        let made = missing.iter().map(|at| &archived[*at]);
+        let relations = self.live.objects.iter().chain(made).filter(|o| o.kind.is_relation());
+        let there: Tables<'_> =
+            relations.map(|o| (o.schema.as_deref().unwrap_or_default(), o.name.as_str())).collect();
+        let brought = |schema: &str, name: &str| {
+            let name = format!(" {}.{}", ident(schema), ident(name));
+            self.brought.keys().any(|identity| identity.ends_with(&name))
+        };
+        let is_homeless = |at: &&usize| {
+            let table = archived[**at].table.as_ref();
+            table.is_some_and(|(s, n)| !there.contains(&(s.as_str(), n.as_str())) && !brought(s, n))
+        };
+        missing.iter().filter(is_homeless).copied().collect()
+    }
+
     /// The same where these declarations are not made either.
     fn left_with(
         &self,
         archived: &[Object],
         missing: &[usize],
         declarations: HashSet<usize>,
+        homeless: &HashSet<usize>,
         staying: &dyn Fn(&Object) -> Option<Holder<'a>>,
     ) -> Left {
         let objects = &self.live.objects;
@@ -280,6 +308,11 @@ impl<'a> Taken<'a> {
                     }
                     left.taken.push(format!("{}: {} is in its place", object.identity, there.identity));
                     format!("in its place the target has {}", there.identity)
+                }
+                None if homeless.contains(at) => {
+                    lacking.insert(*at);
+                    let (schema, name) = object.table.clone().unwrap_or_default();
+                    format!("needs {}, which the target does not have", shown_name(&schema, &name))
                 }
                 None => {
                     let by_name = matches!(object.kind, Kind::IndexMark | Kind::Attachment);

@@ -43,6 +43,15 @@ pub struct ObjectPlan {
 /// Which objects the undoing of a restore is about: the identities that the restore touched.
 pub type Touched<'a> = Option<&'a [String]>;
 
+/// What the archive's tables say of objects, chosen or not.
+#[derive(Debug, Default)]
+pub struct OfTables {
+    /// Identities of the tables whose rows a safety backup brings back.
+    pub with_rows: HashSet<String>,
+    /// Foreign keys: schema and name of the table, and their own names.
+    pub foreign_keys: HashSet<(String, String, String)>,
+}
+
 impl ObjectPlan {
     /// Plans how `archived` meets `target`. Objects in `not_in_place` cannot be replaced in place: they are removed and
     /// made again.
@@ -51,6 +60,7 @@ impl ObjectPlan {
         target: &Schema,
         options: &ObjectOptions,
         touched: Touched<'_>,
+        of_tables: &OfTables,
         not_in_place: &HashSet<String>,
     ) -> Result<ObjectPlan, Failure> {
         let touched: Option<HashSet<&str>> = touched.map(|all| all.iter().map(String::as_str).collect());
@@ -116,7 +126,8 @@ impl ObjectPlan {
                 plan.differing.insert(object.identity.clone(), what.join(", "));
             }
         }
-        let left_out = plan.make_missing(all, missing, target, &archived_at, replaces, &mut removed)?;
+        let known = Known { archived: &archived_at, of_tables };
+        let left_out = plan.make_missing(all, missing, target, &known, (replaces, rollback), &mut removed)?;
         if options.if_exists == IfExists::Fail && !replaces {
             refused.extend(left_out);
         }
@@ -126,7 +137,9 @@ impl ObjectPlan {
                 .next("see how with pgkeep diff FILE live --schema --full; --if-exists skip leaves them as they are, --if-exists replace replaces them"));
         }
         let undone = rollback.then_some(&undone);
-        plan.give_way(live, &archived_at, removed, undone)?;
+        let clean = options.clean;
+        plan.give_way(live, &known, removed, undone)
+            .map_err(|blocked| removal::blocked_failure(&blocked, rollback, clean))?;
         plan.default_privileges =
             live.iter().filter(|o| o.kind == Kind::DefaultPrivileges).cloned().collect();
         plan.make.sort_by_key(|o| plan.order.get(&o.identity).copied());
@@ -156,16 +169,16 @@ impl ObjectPlan {
         archived: &[Object],
         missing: Vec<usize>,
         target: &Schema,
-        archived_at: &HashMap<&str, &Object>,
-        replaces: bool,
+        known: &Known<'_>,
+        (replaces, rollback): (bool, bool),
         removed: &mut BTreeSet<usize>,
     ) -> Result<Vec<String>, Failure> {
         let taken = Taken::of(target);
         if replaces {
             removed.extend(missing.iter().flat_map(|at| taken.making_room(&archived[*at])));
         }
-        let (gone, _) = closure(&target.objects, archived_at, removed);
-        let left = taken.left(archived, &missing, &gone);
+        let (gone, _) = closure(&target.objects, known, removed);
+        let left = taken.left(archived, &missing, &gone, rollback);
         if replaces && !left.taken.is_empty() {
             return Err(Failure::failed(format!(
                 "something else is in the place of what is to come back:\n    {}",
@@ -190,23 +203,23 @@ impl ObjectPlan {
         Ok(refused)
     }
 
-    /// Removes what needs the removed ones, too, and sees to it that it comes back.
+    /// Removes what needs the removed ones, too, and sees to it that it comes back; or what is in the way of that.
     fn give_way(
         &mut self,
         live: &[Object],
-        archived: &HashMap<&str, &Object>,
+        known: &Known<'_>,
         chosen: BTreeSet<usize>,
         undone: Option<&BTreeSet<usize>>,
-    ) -> Result<(), Failure> {
-        let (removed, blocked) = closure(live, archived, &chosen);
+    ) -> Result<(), Vec<String>> {
+        let (removed, blocked) = closure(live, known, &chosen);
         if !blocked.is_empty() {
-            return Err(removal::blocked_failure(&blocked, undone.is_some()));
+            return Err(blocked);
         }
         let making: HashSet<String> = self.make.iter().map(|o| o.identity.clone()).collect();
         let gone: HashSet<&str> = removed.iter().map(|n| live[*n].identity.as_str()).collect();
-        let (back, in_the_way) = removal::coming_back(live, &removed, &chosen, undone, archived);
+        let (back, in_the_way) = removal::coming_back(live, &removed, &chosen, undone, known);
         if !in_the_way.is_empty() {
-            return Err(removal::blocked_failure(&in_the_way, undone.is_some()));
+            return Err(in_the_way);
         }
         self.put_back = back.into_iter().map(|n| live[n].clone()).collect();
         self.in_place.retain(|(o, _)| !gone.contains(o.identity.as_str()));
@@ -216,7 +229,7 @@ impl ObjectPlan {
             let whole = o.identity.strip_prefix("SHELL OF ").unwrap_or(&o.identity);
             gone.contains(whole) || gone.contains(o.identity.as_str())
         };
-        let again = archived.values().filter(goes).filter(|o| !making.contains(&o.identity));
+        let again = known.archived.values().filter(goes).filter(|o| !making.contains(&o.identity));
         self.make.extend(again.map(|o| (*o).clone()));
         let (statements, along) = removal::split(live, &removed);
         let objects = |all: Vec<usize>| all.into_iter().map(|n| live[n].clone()).collect();
@@ -312,11 +325,7 @@ impl ObjectPlan {
 }
 
 /// The chosen objects and all that needs them, and what forbids that.
-fn closure(
-    live: &[Object],
-    archived: &HashMap<&str, &Object>,
-    chosen: &BTreeSet<usize>,
-) -> (BTreeSet<usize>, Vec<String>) {
+fn closure(live: &[Object], known: &Known<'_>, chosen: &BTreeSet<usize>) -> (BTreeSet<usize>, Vec<String>) {
     let mut needed_by: HashMap<usize, Vec<usize>> = HashMap::new();
     for (n, object) in live.iter().enumerate() {
         object.needs.iter().for_each(|need| needed_by.entry(*need as usize).or_default().push(n));
@@ -355,8 +364,11 @@ fn closure(
             }
             let (object, cause) = (&live[other], &live[n]);
             // What inherits from a table is what that is; its rows are in the archive where it is.
-            let is_heir = is_table(cause) && archived.contains_key(object.identity.as_str());
-            let holds_rows = is_table(object) && !is_heir;
+            let is_archived = known.archived.contains_key(object.identity.as_str());
+            let is_heir = is_table(cause) && is_archived;
+            // What a restore made anew comes back with the rows that it had.
+            let is_saved = is_archived && known.of_tables.with_rows.contains(&object.identity);
+            let holds_rows = is_table(object) && !is_heir && !is_saved;
             if holds_rows && detached.contains(&(object.schema.as_ref(), &object.name)) {
                 continue;
             }
@@ -369,6 +381,14 @@ fn closure(
         }
     }
     (removed, blocked)
+}
+
+/// What the archive has.
+pub struct Known<'a> {
+    /// Its objects, by identity.
+    pub archived: &'a HashMap<&'a str, &'a Object>,
+    /// What its tables say.
+    pub of_tables: &'a OfTables,
 }
 
 /// What differs of what is wanted.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::places::{is_for_all_tables, publication};
-use super::plan::is_table;
+use super::plan::{Known, is_table};
 use crate::failure::Failure;
 use crate::schema::{Kind, Object};
 
@@ -63,8 +63,9 @@ pub fn coming_back(
     removed: &BTreeSet<usize>,
     chosen: &BTreeSet<usize>,
     undone: Option<&BTreeSet<usize>>,
-    archived: &HashMap<&str, &Object>,
+    known: &Known<'_>,
 ) -> (Vec<usize>, Vec<String>) {
+    let archived = known.archived;
     let is_archived = |n: usize| archived.contains_key(objects[n].identity.trim_start_matches("SHELL OF "));
     let table_goes = |n: usize| removed.contains(&n) && is_table(&objects[n]);
     let goes = |n: usize| chosen.contains(&n) && !is_archived(n);
@@ -97,6 +98,14 @@ pub fn coming_back(
                 return false;
             }
         }
+        // The archive has the foreign key, and only because its other table was not chosen it is not among the objects.
+        let is_known = |(schema, table): (&str, &str)| {
+            let key = (schema.to_owned(), table.to_owned(), object.name.clone());
+            known.of_tables.foreign_keys.contains(&key)
+        };
+        if object.kind == Kind::ForeignKey && holder.is_some_and(is_known) {
+            return false;
+        }
         holder.is_some_and(|holder| holders.contains(&holder))
             || (object.kind == Kind::Sequence && of_columns.contains(&n))
     };
@@ -121,14 +130,18 @@ pub fn coming_back(
     (back, in_the_way)
 }
 
-/// The failure that names what is in the way of a replacement, or of a `rollback`.
-pub fn blocked_failure(blocked: &[String], rollback: bool) -> Failure {
-    let (what, next) = match rollback {
-        true => (
+/// The failure that names what is in the way of a replacement, of `--clean` or of a `rollback`.
+pub fn blocked_failure(blocked: &[String], rollback: bool, clean: bool) -> Failure {
+    let (what, next) = match (rollback, clean) {
+        (true, _) => (
             "the restore cannot be undone while what came later needs what it made",
             "drop these first, or change them so that they need it no more: a rollback removes nothing that came later",
         ),
-        false => (
+        (false, true) => (
+            "what is to be removed is needed by tables of the target that are not, whose rows would be lost",
+            "drop these tables or take them off first (ALTER TABLE … DETACH PARTITION), if nobody needs them; or restore them as well, without --table and --exclude",
+        ),
+        (false, false) => (
             "objects cannot be replaced while others need them",
             "change them by hand (ALTER …), drop what needs them, leave them as they are with --if-exists skip, or replace the tables as well: --clean",
         ),
