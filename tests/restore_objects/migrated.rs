@@ -157,10 +157,9 @@ fn a_view_that_cannot_be_filled_is_named_and_there_are_ways_around_it() {
     let part = world.backup(&["--table", "v"]);
     let url = cluster.url("not filled, a view");
     world.keeper.ok(&["restore", "--create", "-d", &url, "--file", &part]);
-    assert_eq!(
-        cluster.query("not filled, a view", "SELECT count(*)::text FROM v")[0][0].as_deref(),
-        Some("0")
-    );
+    let views =
+        cluster.query("not filled, a view", "SELECT viewname FROM pg_views WHERE schemaname = 'public'");
+    assert_eq!(views[0][0].as_deref(), Some("v"));
     let run = world.keeper.run(&["backup", "--table", "w", "--out", "w.json.gz"]);
     explained(run, 2).says("no table of database").says("\"w\"");
 }
