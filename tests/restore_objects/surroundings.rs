@@ -60,10 +60,13 @@ fn the_path_of_the_archived_database_is_known_before_the_new_one_has_it() {
 
 #[test]
 fn connections_that_wait_for_one_at_work_are_not_ended_by_the_server() {
+    // Tables of some size are not indexed together: the largest goes to the leading connection, which is done at once and
+    // waits for the other, and has views to make then.
     let sql = "
-        CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN $1; END';
-        CREATE TABLE a (n int); INSERT INTO a VALUES (1), (2), (3); CREATE TABLE b (n int); INSERT INTO b VALUES (1);
-        CREATE INDEX ON a (slow(n)); CREATE VIEW late AS SELECT n FROM a;";
+        CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN $1; END';
+        CREATE TABLE a (n int, x text); INSERT INTO a VALUES (1, repeat('x', 9000000)); CREATE INDEX ON a (n);
+        CREATE TABLE b (n int, x text); INSERT INTO b VALUES (1, repeat('x', 6000000)); CREATE INDEX ON b (slow(n));
+        CREATE VIEW late AS SELECT n FROM a; CREATE RULE r AS ON INSERT TO late DO INSTEAD NOTHING;";
     let Some(world) = World::new("idle", sql) else { return };
     if world.database.cluster.postgres.major < 14 {
         return;
@@ -73,7 +76,7 @@ fn connections_that_wait_for_one_at_work_are_not_ended_by_the_server() {
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET idle_session_timeout = 300', current_database()); END $$",
     );
     world.keeper.ok(&["restore", "-d", &copy.url, "--jobs", "3", "--file", &world.archive]);
-    assert_eq!(copy.value("SELECT count(*) FROM late"), "3");
+    assert_eq!(copy.value("SELECT count(*) FROM late"), "1");
 }
 
 #[test]
