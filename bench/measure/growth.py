@@ -27,8 +27,9 @@ def growth(bench):
         needed = DISK_BYTES * scale + DISK_BYTES_BESIDE
         free = shutil.disk_usage(bench.work).free
         if free < needed:
+            why = f"{needed / 1e9:.0f} GB of disk are needed, {free / 1e9:.0f} GB are free"
             for program in (targets.GZIP, targets.ZSTD, targets.RESTORE):
-                bench.skip(targets.grown(program, size), f"{needed / 1e9:.0f} GB of disk are needed, {free / 1e9:.0f} GB are free")
+                bench.skip(targets.grown(program, size), why)
             continue
         name = bench.databases.made("growth", "generate.sql", scale=f"{scale:g}")
         try:

@@ -66,6 +66,9 @@ class Workbench:
         self.points = []
         self.skipped = {}
         self.failures = []
+        # A run that was killed has left its folder. No other runs beside this one: the server's data is locked.
+        for stale in glob.glob(os.path.join(arguments.work, "run-*")):
+            shutil.rmtree(stale, ignore_errors=True)
         self.work = tempfile.mkdtemp(prefix="run-", dir=arguments.work)
         self.kept = os.path.join(self.work, "kept")
 
