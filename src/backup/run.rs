@@ -95,7 +95,7 @@ impl Backup<'_> {
         )
         .await?;
         drop(second);
-        let started_at = Utc::now();
+        let (started_at, taken_at) = (Utc::now(), Instant::now());
         let Snapshot { catalog, plan, id, schema } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);
         let has_rows = options.content != Content::Schema;
@@ -127,6 +127,8 @@ impl Backup<'_> {
             catalog,
             snapshot: id,
             compression: options.compression,
+            pace: options.pace,
+            taken_at,
             phase: Phase::Backup,
             events: self.events,
             cancel: self.cancel,
@@ -157,6 +159,7 @@ impl Backup<'_> {
             bytes: summary.file_bytes,
             json_bytes: summary.totals.bytes,
             seconds: started.elapsed().as_secs_f64(),
+            snapshot_seconds: taken_at.elapsed().as_secs_f64(),
             jobs,
             index_sha256: summary.index_sha256,
             foreign_tables: plan.foreign.clone(),
