@@ -8,13 +8,14 @@
 pub(crate) mod scan;
 pub(crate) mod wrapped;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::scan::{Fault, skip_space, value_end};
-use self::wrapped::{Wrapped, unwrap};
+use self::wrapped::{Wrapped, unescaped, unwrap};
 
 /// How a column's values stand in a row line. `docs/format.md`, section "Cells", gives the rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,9 +106,20 @@ pub enum RowProblem {
 /// nothing but white space around it. Any depth of nesting is accepted.
 pub fn check(line: &[u8], columns: usize) -> Result<(), RowError> {
     utf8(line)?;
+    check_cells(line, columns, |_, _| ())
+}
+
+/// As [`check`] of a line that is known to be UTF-8; gives each cell, with its position counted from 0, to `each` on the
+/// way.
+#[inline]
+pub(crate) fn check_cells<'a>(
+    line: &'a [u8],
+    columns: usize,
+    mut each: impl FnMut(usize, &'a [u8]),
+) -> Result<(), RowError> {
     let mut found = 0;
     for cell in Cells::new(line) {
-        cell?;
+        each(found, cell?);
         found += 1;
     }
     if found == columns {
@@ -199,6 +211,21 @@ impl<'a> Iterator for Cells<'a> {
                 Some(Err(fault.in_column(self.column)))
             }
         }
+    }
+}
+
+/// The text of a cell, as Postgres printed the value; none for NULL and for what no cell may be.
+pub fn text_of(form: CellForm, cell: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match cell {
+        b"null" => None,
+        [b'{', b'"', b'$', ..] => match unwrap(cell, 0).ok()?.0 {
+            Wrapped::Text(bytes) | Wrapped::Bytes(bytes) => Some(Cow::Owned(bytes)),
+        },
+        [b'"', text @ .., b'"'] if form != CellForm::Json => match memchr::memchr(b'\\', text) {
+            None => Some(Cow::Borrowed(text)),
+            Some(_) => unescaped(cell).map(Cow::Owned),
+        },
+        cell => Some(Cow::Borrowed(cell)),
     }
 }
 

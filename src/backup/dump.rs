@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{Part, Plan, Unit};
 use crate::archive::compression::Compression;
 use crate::archive::error::ArchiveError;
+use crate::archive::spans::KeyColumns;
 use crate::archive::writer::{ArchiveWriter, ChunkEncoder, SealedChunk, Summary, table_line};
 use crate::connection;
 use crate::failure::Failure;
@@ -307,8 +308,9 @@ impl Chunks<'_> {
             Some(encoder) => encoder,
             None => ChunkEncoder::new(self.shared.compression).map_err(|e| Failure::from_archive(&e))?,
         };
+        let key = KeyColumns::of(&self.shared.parts[table as usize].table);
         self.sealing = Some(tokio::task::spawn_blocking(move || {
-            let sealed = encoder.seal_rows(table, range, piece, &raw, rows);
+            let sealed = encoder.seal_rows(table, range, piece, &raw, rows, &key);
             (encoder, sealed)
         }));
         Ok(())
