@@ -179,11 +179,12 @@ impl Parts {
         }
     }
 
-    /// Gives a chunk other contents; the index says what is true of them.
+    /// Gives a chunk other contents; the index says what is true of them, and nothing of their keys.
     pub fn set_raw(&mut self, chunk: usize, raw: &[u8]) {
         let (described, stored) = &mut self.chunks[chunk];
         self.totals.bytes = self.totals.bytes - described.bytes + raw.len() as u64;
         described.bytes = raw.len() as u64;
+        described.spans.clear();
         *stored = self.compression.compress(raw);
     }
 
