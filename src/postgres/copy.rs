@@ -7,6 +7,7 @@
 
 mod decode;
 mod encode;
+pub mod pack;
 
 use thiserror::Error;
 

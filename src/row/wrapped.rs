@@ -72,7 +72,7 @@ fn expect(line: &[u8], at: usize, wanted: u8) -> Result<usize, Fault> {
 }
 
 /// Appends what the string means whose first byte after the quote is at `at`; returns where it ends.
-fn unescape(line: &[u8], mut at: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
+pub(crate) fn unescape(line: &[u8], mut at: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
     loop {
         at = copy_plain::<true>(line, at, out);
         match line.get(at) {
