@@ -13,12 +13,12 @@ use crate::progress::{Event, Phase};
 use crate::restore::objects::apply::{self, What};
 use crate::schema::{Kind, Object, Section};
 
-/// Small tables' indexes are made together in one transaction: up to so many tables, and so many bytes of JSON.
+/// Small tables' indexes are made together in one transaction: up to so many tables, and of such a weight.
 const TOGETHER: (usize, u64) = (200, 4 << 20);
-/// From so many bytes of JSON on the indexes of one table are made side by side.
-const SIDE_BY_SIDE: u64 = 16 << 20;
-/// What an index costs against the load of its table.
-const INDEX_SHARE: u64 = 3;
+/// From this weight on the indexes of one table are made side by side, and so are the checks of its foreign keys.
+const SIDE_BY_SIDE: u64 = 2 << 20;
+/// What a row costs in an index, in the bytes of JSON that are loaded in the same time.
+const ROW_IN_INDEX: u64 = 64;
 
 /// What is made together; each behind all before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub struct After<'a> {
     objects: &'a [Object],
     stages: Vec<Option<Stage>>,
     roots: Vec<usize>,
-    sizes: HashMap<(&'a str, &'a str), u64>,
+    rows: HashMap<(&'a str, &'a str), u64>,
     calling: Vec<bool>,
 }
 
@@ -49,7 +49,7 @@ impl<'a> After<'a> {
     pub fn new(rebuild: &Rebuild<'a>) -> After<'a> {
         let objects = rebuild.objects;
         let (stages, roots, calling) = (stages(objects), roots(objects), calling(objects));
-        After { objects, stages, roots, sizes: sizes(rebuild), calling }
+        After { objects, stages, roots, rows: rows(rebuild), calling }
     }
 
     /// Whether a row that comes into this table may make the server call a function of the user's.
@@ -92,10 +92,10 @@ impl<'a> After<'a> {
         (0..self.objects.len()).filter(move |n| self.stages[*n] == Some(stage))
     }
 
-    fn size(&self, table: usize) -> u64 {
+    fn rows_of(&self, table: usize) -> u64 {
         let table = &self.objects[table];
         let name = (table.schema.as_deref().unwrap_or_default(), table.name.as_str());
-        self.sizes.get(&name).copied().unwrap_or_default()
+        self.rows.get(&name).copied().unwrap_or_default()
     }
 
     /// What is of one table goes to one connection, in its order. Each foreign key is a job of its own, and so is an
@@ -114,11 +114,11 @@ impl<'a> After<'a> {
             let object = &objects[at];
             let mut tables: Vec<usize> = tables_of(objects, &self.roots, at).into_iter().collect();
             tables.sort_unstable();
-            let weight = tables.iter().map(|n| self.size(*n)).sum::<u64>() / INDEX_SHARE;
+            let weight = tables.iter().map(|n| self.rows_of(*n)).sum::<u64>().saturating_mul(ROW_IN_INDEX);
             tables.iter().for_each(|t| *ways.entry(*t).or_default() += weight);
             let is_tied =
                 tied.contains(&at) || object.needs.iter().any(|n| self.stages[*n as usize].is_some());
-            let shared = object.kind == Kind::Index && weight >= SIDE_BY_SIDE / INDEX_SHARE && !is_tied;
+            let shared = object.kind == Kind::Index && weight >= SIDE_BY_SIDE && !is_tied;
             match by_table.get(&tables).filter(|_| !shared && object.kind != Kind::ForeignKey) {
                 Some(job) => {
                     jobs[*job].work.push(object);
@@ -151,7 +151,7 @@ impl<'a> After<'a> {
     /// Foreign keys, of which those of large tables are checked side by side.
     async fn foreign_keys(&self, rebuild: &Rebuild<'_>, sessions: &[&Session]) -> Result<(), Failure> {
         let jobs = self.jobs(Stage::ForeignKeys);
-        if sessions.len() < 2 || jobs.iter().all(|j| j.weight < SIDE_BY_SIDE / INDEX_SHARE) {
+        if sessions.len() < 2 || jobs.iter().all(|j| j.weight < SIDE_BY_SIDE) {
             return run(rebuild, sessions, jobs, What::Definition).await;
         }
         let client = &sessions[0].client;
@@ -162,7 +162,7 @@ impl<'a> After<'a> {
         };
         let (mut whole, mut parts) = (Vec::new(), Vec::new());
         for job in jobs {
-            let small = job.weight < SIDE_BY_SIDE / INDEX_SHARE;
+            let small = job.weight < SIDE_BY_SIDE;
             let part = match job.work.as_slice() {
                 [key] if !small && !job.tables.iter().any(|t| is_partitioned(*t)) => {
                     foreign_keys::parted(key)
@@ -323,14 +323,14 @@ fn roots(objects: &[Object]) -> Vec<usize> {
         .collect()
 }
 
-/// Bytes of JSON of each table of the archive.
-fn sizes<'a>(rebuild: &Rebuild<'a>) -> HashMap<(&'a str, &'a str), u64> {
+/// Rows of each table of the archive.
+fn rows<'a>(rebuild: &Rebuild<'a>) -> HashMap<(&'a str, &'a str), u64> {
     let archive = rebuild.archive;
     let tables = archive.header().tables.iter().enumerate();
     tables
         .map(|(n, t)| {
-            let bytes = archive.table_chunks(n as u32).iter().map(|c| c.bytes).sum();
-            ((t.schema.as_str(), t.name.as_str()), bytes)
+            let rows = archive.table_chunks(n as u32).iter().map(|c| c.rows).sum();
+            ((t.schema.as_str(), t.name.as_str()), rows)
         })
         .collect()
 }

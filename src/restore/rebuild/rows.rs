@@ -29,6 +29,9 @@ pub const FREEZE_FROM: u64 = 256 << 10;
 /// A COPY message's size: far below the server's limit for one, large enough to cost nothing.
 const MESSAGE_BYTES: usize = 256 << 10;
 
+/// Room for the row that makes a message full.
+const SLACK: usize = 16 << 10;
+
 /// How the rows of a table go in.
 #[derive(Clone, Debug, Default)]
 pub struct Way {
@@ -103,19 +106,19 @@ async fn copy(
     let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
     let chunks: Vec<Chunk> = archive.table_chunks(table.index).into_iter().cloned().collect();
     let archived: u64 = chunks.iter().map(|c| c.rows).sum();
-    let mut sql = statement(table, packer.is_some(), freeze);
+    let binary = packer.is_some();
+    let mut sql = statement(table, binary, freeze);
     let mut pieces = read(archive.clone(), table.clone(), packer, chunks, events.clone());
     let mut rows = 0;
-    let mut more = true;
-    while more {
-        more = false;
+    let mut packed = None;
+    loop {
         let sink = client.copy_in::<_, Bytes>(&sql).await.map_err(|e| loading(e.into()))?;
         let mut sink = std::pin::pin!(sink);
+        let mut is_last = true;
         while let Some(piece) = pieces.recv().await {
             // A piece that never comes leaves the COPY unfinished, and dropping it makes the server refuse it.
             let Piece::Bytes(bytes) = piece? else {
-                more = true;
-                sql = statement(table, false, freeze);
+                is_last = false;
                 break;
             };
             if let Err(error) = sink.send(bytes).await {
@@ -125,7 +128,19 @@ async fn copy(
             }
         }
         rows += sink.finish().await.map_err(|e| loading(stage::describe_refusal(table, &e, rows)))?;
+        if is_last {
+            break;
+        }
+        packed = Some(rows);
+        sql = statement(table, false, freeze);
     }
+    let how = match packed {
+        Some(packed) => format!("binary, the last {} as text", rows - packed),
+        None if binary => "binary".to_owned(),
+        None => "text".to_owned(),
+    };
+    let frozen = if freeze { ", frozen" } else { "" };
+    events.detail(format!("table {}: rows went in as {how}{frozen}", table.shown));
     if rows != archived {
         return Err(Failure::failed(format!(
             "table {}: the archive has {archived} rows, the server took {rows}",
@@ -157,7 +172,7 @@ fn read(
 ) -> mpsc::Receiver<Result<Piece, Failure>> {
     let (sender, receiver) = mpsc::channel(8);
     tokio::task::spawn_blocking(move || {
-        let out = Out { sender, buffer: Vec::with_capacity(2 * MESSAGE_BYTES), gone: false };
+        let out = Out { sender, buffer: Vec::with_capacity(MESSAGE_BYTES + SLACK), gone: false };
         if let Err((sender, failure)) = translate(&archive, &table, packer, &chunks, &events, out) {
             let _ = sender.blocking_send(Err(failure));
         }
@@ -230,8 +245,8 @@ struct Out {
 impl Out {
     /// Hands over what there is.
     fn flush(&mut self) {
-        let mut message = Bytes::copy_from_slice(&self.buffer);
-        self.buffer.clear();
+        let next = Vec::with_capacity(MESSAGE_BYTES + SLACK);
+        let mut message = Bytes::from(std::mem::replace(&mut self.buffer, next));
         // A single huge row: the server takes it in any pieces.
         while !message.is_empty() {
             let piece = message.split_to(message.len().min(16 * MESSAGE_BYTES));

@@ -35,16 +35,16 @@ pub fn time(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unsure> {
 }
 
 pub fn timestamp(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unsure> {
-    moment(text, b"", out)
+    moment::<false>(text, out)
 }
 
 pub fn timestamptz(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unsure> {
-    moment(text, b"+00", out)
+    moment::<true>(text, out)
 }
 
-/// A date and a time with `zone` behind it.
+/// A date and a time, and if `ZONED` the zone's offset, which is none.
 #[inline]
-fn moment(text: &[u8], zone: &[u8], out: &mut Vec<u8>) -> Result<(), Unsure> {
+fn moment<const ZONED: bool>(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unsure> {
     let micros = match text {
         b"infinity" => i64::MAX,
         b"-infinity" => i64::MIN,
@@ -52,7 +52,8 @@ fn moment(text: &[u8], zone: &[u8], out: &mut Vec<u8>) -> Result<(), Unsure> {
             let (text, before_christ) = era(text);
             let (days, rest) = day(text, before_christ)?;
             let (micros, rest) = clock(rest.strip_prefix(b" ").ok_or(Unsure)?)?;
-            if rest != zone || micros >= DAY {
+            let zone = matches!(rest, [b'+', b'0', b'0']);
+            if zone != ZONED || !(zone || rest.is_empty()) || micros >= DAY {
                 return Err(Unsure);
             }
             days.checked_mul(DAY).and_then(|start| start.checked_add(micros)).ok_or(Unsure)?
@@ -65,9 +66,9 @@ fn moment(text: &[u8], zone: &[u8], out: &mut Vec<u8>) -> Result<(), Unsure> {
 /// The text without " BC", and whether that stood there.
 #[inline]
 fn era(text: &[u8]) -> (&[u8], bool) {
-    match text.strip_suffix(b" BC") {
-        Some(text) => (text, true),
-        None => (text, false),
+    match text {
+        [text @ .., b' ', b'B', b'C'] => (text, true),
+        text => (text, false),
     }
 }
 
