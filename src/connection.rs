@@ -65,10 +65,11 @@ const LEFT_FREE: i64 = 3;
 /// Whether the server would take more sessions of ordinary roles than are to be left to others. Of sessions that the role
 /// may know nothing about it still learns that they are there.
 async fn has_free(session: &Session) -> bool {
-    let sql = "SELECT (SELECT pg_catalog.sum(CASE s.name WHEN 'max_connections' THEN 1 ELSE -1 END * s.setting::pg_catalog.int8)
-                         FROM pg_catalog.pg_settings s
-                        WHERE s.name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections'))::pg_catalog.int8
-                    - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type = 'client backend')";
+    let sql = "SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int8
+                    - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8
+                    - COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::pg_catalog.int8
+                    - pg_catalog.sum(pg_catalog.pg_stat_get_db_numbackends(d.oid))::pg_catalog.int8
+                 FROM pg_catalog.pg_database d";
     match session.client.query_typed(sql, &[]).await {
         Ok(rows) => rows.first().is_none_or(|row| row.get::<_, i64>(0) >= LEFT_FREE),
         // Whatever is wrong with it, its first work will tell.

@@ -82,18 +82,15 @@ struct Backup<'a> {
 impl Backup<'_> {
     async fn run(&self, started: Instant) -> Result<BackupResult, Failure> {
         let (options, session) = (self.options, self.session);
-        let version = session.server_version_num;
         // Reading the definitions of many tables is work for two; how many there are for rows is not known yet.
         let helps = options.jobs > 1;
-        let mut workers = if helps { self.connector.workers(1, self.events).await } else { Vec::new() };
-        let taken = snapshot::take(
-            &session.client,
-            workers.first().map(|s| &s.client),
-            version,
-            options,
-            self.events,
-        )
-        .await?;
+        let (tables, mut workers) = tokio::join!(
+            snapshot::look(&session.client, session.server_version_num),
+            self.connector.workers(usize::from(helps), self.events),
+        );
+        let tables = tables.map_err(|e| e.while_doing("listing the tables"))?;
+        let second = workers.first().map(|s| &s.client);
+        let taken = snapshot::take(&session.client, second, tables, options, self.events).await?;
         let (started_at, taken_at) = (Utc::now(), Instant::now());
         let Snapshot { catalog, plan, id, schema } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);

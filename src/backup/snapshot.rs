@@ -39,25 +39,42 @@ pub struct Snapshot {
     pub schema: Option<Schema>,
 }
 
+fn begin(version: u32) -> String {
+    let fixed = settings::statements(version);
+    format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}")
+}
+
+/// Which tables there are, for [`take`] to lock.
+pub async fn look(client: &Client, version: u32) -> Result<Catalog, Failure> {
+    client.batch_execute(&begin(version)).await?;
+    let tables = Catalog::read_tables(client).await?;
+    client.batch_execute("ROLLBACK").await?;
+    Ok(tables)
+}
+
 /// Opens a read-only transaction on `client`, locks what `options` want and takes the snapshot.
 ///
-/// `version` is `server_version_num`; a `second` connection helps to read the definitions. On failure the transactions are
+/// `tables` are those that [`look`] has just found; a `second` connection helps to read the definitions. On failure the transactions are
 /// left for the caller to end.
 pub async fn take(
     client: &Client,
     second: Option<&Client>,
-    version: u32,
+    tables: Catalog,
     options: &BackupOptions,
     events: &Events,
 ) -> Result<Snapshot, Failure> {
     let content = options.content;
-    let fixed = settings::statements(version);
-    let begin = format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}");
+    let version = tables.server.version_num;
+    let mut first = Some(tables);
     for attempt in 1..=ATTEMPTS {
         let last = attempt == ATTEMPTS;
+        let tables = match first.take() {
+            Some(tables) => tables,
+            None => look(client, version).await.map_err(|e| e.while_doing("listing the tables"))?,
+        };
         let tried = match content {
-            Content::Schema => schema_alone(client, second, &begin, version, &options.filter, events).await,
-            _ => try_to_take((client, second), &begin, version, options, events, last).await,
+            Content::Schema => schema_alone(client, second, tables, &options.filter, events).await,
+            _ => try_to_take((client, second), tables, options, events, last).await,
         };
         match tried {
             Ok(Some(snapshot)) => return Ok(snapshot),
@@ -112,23 +129,20 @@ fn is_gone(error: &Error) -> bool {
 /// One attempt; none when the set of tables changed meanwhile and it is not the last one.
 async fn try_to_take(
     (client, second): (&Client, Option<&Client>),
-    begin: &str,
-    version: u32,
+    catalog: Catalog,
     options: &BackupOptions,
     events: &Events,
     last: bool,
 ) -> Result<Option<Snapshot>, Trouble> {
     let (filter, content) = (&options.filter, options.content);
-    client.batch_execute(begin).await?;
-    let catalog = Catalog::read_tables(client).await?;
-    client.batch_execute("ROLLBACK").await?;
+    let version = catalog.server.version_num;
     if content == Content::Data {
         check_filter(&catalog, filter, None)?;
     }
     let plan = Plan::new(&catalog, filter, options.format);
-    check_readable(&catalog, &plan, &HashSet::new())?;
+    check_readable(&catalog, &plan, &wanted_sequences(&catalog, &plan, filter))?;
 
-    client.batch_execute(begin).await?;
+    client.batch_execute(&begin(version)).await?;
     let relations: Vec<&Relation> = plan.parts.iter().filter_map(|p| catalog.relation(p.relation)).collect();
     lock(client, &relations, events).await?;
     let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
@@ -177,25 +191,23 @@ async fn try_to_take(
 
 /// Brings another connection under the snapshot.
 async fn take_over(second: &Client, id: &str, version: u32) -> Result<(), Error> {
-    let fixed = settings::statements(version);
     let id = quote::literal(id);
     let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-    second.batch_execute(&format!("ROLLBACK; {begin}; SET TRANSACTION SNAPSHOT {id}; {fixed}")).await
+    let fixed = settings::statements(version);
+    // It may still be under the snapshot of an attempt before.
+    second.batch_execute(&format!("ABORT; {begin}; SET TRANSACTION SNAPSHOT {id}; {fixed}")).await
 }
 
 /// The same for objects without rows: the tables are held, so that none goes while it is described.
 async fn schema_alone(
     client: &Client,
     second: Option<&Client>,
-    begin: &str,
-    version: u32,
+    catalog: Catalog,
     filter: &TableFilter,
     events: &Events,
 ) -> Result<Option<Snapshot>, Trouble> {
-    client.batch_execute(begin).await?;
-    let catalog = Catalog::read_tables(client).await?;
-    client.batch_execute("ROLLBACK").await?;
-    client.batch_execute(begin).await?;
+    let version = catalog.server.version_num;
+    client.batch_execute(&begin(version)).await?;
     // Foreign tables cannot be locked before version 18; what the role may not read it may still describe.
     let tables: Vec<&Relation> = catalog
         .relations

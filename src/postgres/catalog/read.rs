@@ -40,10 +40,20 @@ impl Catalog {
         Ok(facts)
     }
 
-    /// Reads which tables there are, and nothing of what they are made of.
+    /// Reads which tables and sequences there are, and nothing of what they are made of.
     pub async fn read_tables(client: &Client) -> Result<Catalog, Error> {
-        let server = Catalog::read_server(client).await?;
-        Ok(Catalog { server, relations: read_relations(client).await?, ..Catalog::default() })
+        let (server, relations, sequences) =
+            tokio::join!(Catalog::read_server(client), read_relations(client), read_sequence_list(client));
+        let mut answers = Answers::default();
+        let (server, relations) = (answers.take(server)?, answers.take(relations)?);
+        let sequences = answers.take(sequences)?;
+        answers.end()?;
+        Ok(Catalog {
+            server: server.unwrap_or_default(),
+            relations: relations.unwrap_or_default(),
+            sequences: sequences.unwrap_or_default(),
+            ..Catalog::default()
+        })
     }
 
     /// Reads the catalog under the transaction's snapshot, sequence states excepted.
