@@ -5,7 +5,7 @@
 
 use tokio_postgres::{Client, Error};
 
-use super::plan::{Part, Plan, Unit};
+use super::plan::{Pages, Part, Plan, Unit};
 use crate::archive::model;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, ServerFacts};
@@ -83,6 +83,7 @@ pub async fn add(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<
             table: number,
             range: range as u32,
             relation: RELATION,
+            pages: Pages::default(),
             copy: copy_statement(&format!("m.oid >= {first}{before}"), &catalog.server.encoding),
             bytes: bytes / firsts.len() as u64,
         });
