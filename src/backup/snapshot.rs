@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
 
-use super::Content;
 use super::plan::Plan;
+use super::{BackupOptions, Content};
 use super::{large_objects, ranges};
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
@@ -39,24 +39,24 @@ pub struct Snapshot {
     pub schema: Option<Schema>,
 }
 
-/// Opens a read-only transaction on `client`, locks what `filter` wants and takes the snapshot.
+/// Opens a read-only transaction on `client`, locks what `options` want and takes the snapshot.
 ///
 /// `version` is `server_version_num`; a `second` connection helps to read a schema alone. On failure the transaction is left for the caller to end.
 pub async fn take(
     client: &Client,
     second: Option<&Client>,
     version: u32,
-    filter: &TableFilter,
-    content: Content,
+    options: &BackupOptions,
     events: &Events,
 ) -> Result<Snapshot, Failure> {
+    let content = options.content;
     let fixed = settings::statements(version);
     let begin = format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}");
     for attempt in 1..=ATTEMPTS {
         let last = attempt == ATTEMPTS;
         let tried = match content {
-            Content::Schema => schema_alone(client, second, &begin, version, filter, events).await,
-            content => try_to_take(client, &begin, version, filter, content, events, last).await,
+            Content::Schema => schema_alone(client, second, &begin, version, &options.filter, events).await,
+            _ => try_to_take(client, &begin, version, options, events, last).await,
         };
         match tried {
             Ok(Some(snapshot)) => return Ok(snapshot),
@@ -113,18 +113,18 @@ async fn try_to_take(
     client: &Client,
     begin: &str,
     version: u32,
-    filter: &TableFilter,
-    content: Content,
+    options: &BackupOptions,
     events: &Events,
     last: bool,
 ) -> Result<Option<Snapshot>, Trouble> {
+    let (filter, content) = (&options.filter, options.content);
     client.batch_execute(begin).await?;
     let catalog = Catalog::read(client).await?;
     client.batch_execute("ROLLBACK").await?;
     if content == Content::Data {
         check_filter(&catalog, filter, None)?;
     }
-    let plan = Plan::new(&catalog, filter);
+    let plan = Plan::new(&catalog, filter, options.format);
     check_readable(&catalog, &plan, &wanted_sequences(&catalog, &plan, filter))?;
 
     client.batch_execute(begin).await?;
@@ -134,7 +134,7 @@ async fn try_to_take(
     let mut now = Catalog::read(client).await?;
     let locked = covered(&catalog, &plan);
     now.read_sizes(client, |relation| locked.contains(&relation.oid)).await?;
-    let mut plan_now = Plan::new(&now, filter);
+    let mut plan_now = Plan::new(&now, filter, options.format);
     let late: Vec<&Relation> = plan_now
         .units
         .iter()

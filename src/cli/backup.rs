@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
 use super::args::default_jobs;
 use super::context::{Context, count};
 use crate::archive::compression::Compression;
+use crate::backup::copy::CopyFormat;
 use crate::backup::run::run as run_backup;
 use crate::backup::{BackupOptions, BackupResult, Content, Destination, Roles};
 use crate::failure::Failure;
@@ -49,9 +50,21 @@ pub struct BackupArgs {
     /// Connections that read side by side [default: one for each core, at most 8]
     #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
     pub jobs: Option<usize>,
+    /// In which form the server sends rows: binary, which costs it less, or text; the archive is the same
+    #[arg(long, value_name = "FORMAT", env = "PGKEEP_COPY_FORMAT", value_enum, default_value = "binary")]
+    pub copy_format: Format,
     /// How to compress: gzip, zstd or none, with an optional level such as gzip:6
     #[arg(long, value_name = "METHOD[:LEVEL]", env = "PGKEEP_COMPRESS")]
     pub compress: Option<Compression>,
+}
+
+/// What `--copy-format` takes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    /// Values as the server holds them.
+    Binary,
+    /// Values as the server prints them.
+    Text,
 }
 
 /// Parses `--jobs`.
@@ -79,6 +92,10 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
         filter: TableFilter::parse(&args.table, &args.exclude).map_err(|e| Failure::usage(e.to_string()))?,
         jobs: args.jobs.unwrap_or_else(default_jobs),
         compression,
+        format: match args.copy_format {
+            Format::Binary => CopyFormat::Binary,
+            Format::Text => CopyFormat::Text,
+        },
         content: match (args.data_only, args.schema_only) {
             (true, _) => Content::Data,
             (_, true) => Content::Schema,

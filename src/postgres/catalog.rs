@@ -4,6 +4,8 @@
 mod query;
 mod read;
 
+use std::collections::HashMap;
+
 use super::quote;
 use crate::selection::shown_name;
 
@@ -95,12 +97,23 @@ pub struct ColumnInfo {
     pub type_name: String,
     /// The type's `oid`, domains resolved to what they are over.
     pub base_type: u32,
+    /// The type's output function; a domain's is that of what it is over.
+    pub output: u32,
     /// For a domain: the type that it is over, at the bottom, as `type_name` would give it.
     pub domain_over: Option<String>,
     /// Whether NOT NULL.
     pub not_null: bool,
     /// Whether generated (stored or virtual): the server computes it.
     pub generated: bool,
+}
+
+/// What prints the values of a type.
+#[derive(Clone, Debug)]
+pub struct OutputFunction {
+    /// Its name, quoted and with its schema.
+    pub call: String,
+    /// The type that it takes; none if it takes any of a kind, such as all arrays.
+    pub takes: Option<u32>,
 }
 
 /// A set of columns that tells the rows of a table apart.
@@ -208,6 +221,8 @@ pub struct Catalog {
     pub keys: Vec<Key>,
     /// Constraints.
     pub constraints: Vec<ConstraintInfo>,
+    /// Output functions that the role in force may call, by `oid`.
+    pub outputs: HashMap<u32, OutputFunction>,
     /// Sequences in (schema, name) order; states are filled by [`Catalog::read_sequences`].
     pub sequences: Vec<SequenceInfo>,
 }
@@ -279,6 +294,13 @@ impl Catalog {
             return vec![relation];
         }
         self.partitions(relation.oid).flat_map(|p| self.leaves(p)).collect()
+    }
+
+    /// What SQL calls to print values of a column; none where the role may not call it, or it is another type's and
+    /// would take the column only by a cast.
+    pub fn output_call(&self, column: &ColumnInfo) -> Option<&str> {
+        let function = self.outputs.get(&column.output)?;
+        function.takes.is_none_or(|takes| takes == column.base_type).then_some(function.call.as_str())
     }
 
     /// The best key of a table that has only columns out of `usable`.

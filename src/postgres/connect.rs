@@ -13,8 +13,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use super::connect_error::{ConnectError, ConnectErrorKind, HostError};
 use super::conninfo::{ChannelBinding, ConnInfo, Host, Place, SslMode, TargetSession};
-use super::session::Driven;
 pub use super::session::{CancelError, CancelHandle, NoticeListener, ServerNotice, Session};
+use super::session::{Driven, tls_for};
+use super::socket::Address;
+use super::tap::{Tap, TapConnect, Wanted};
 use super::tls;
 
 /// How often, and after what pauses, a failure that may pass is tried again.
@@ -225,16 +227,21 @@ async fn open(
     wish: TargetSession,
     tls: Option<&MakeRustlsConnect>,
 ) -> Result<Session, HostError> {
-    let config = driver_config(info, host, address, tls.is_some());
+    let config = driver_config(info, host, tls.is_some());
     let failed = |error| HostError::from_driver(info, host, error);
+    let address = Address::new(info, host, address);
+    let wanted = Wanted::default();
+    let socket = address.open().await.map_err(|error| HostError::socket(host, &error))?;
     let driven = match tls {
         Some(tls) => {
-            let (client, connection) = config.connect(tls.clone()).await.map_err(failed)?;
-            Driven::spawn(client, connection)
+            let connect = TapConnect { connect: tls_for(tls, &address), wanted: wanted.clone() };
+            let (client, connection) = config.connect_raw(socket, connect).await.map_err(failed)?;
+            Driven::spawn(client, connection, wanted)
         }
         None => {
-            let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            Driven::spawn(client, connection)
+            let tap = Tap::new(socket, wanted.clone());
+            let (client, connection) = config.connect_raw(tap, NoTls).await.map_err(failed)?;
+            Driven::spawn(client, connection, wanted)
         }
     };
     let messages = driven.client.simple_query(WHO_ARE_YOU).await.map_err(failed)?;
@@ -250,7 +257,7 @@ async fn open(
         return Err(HostError::new(ConnectErrorKind::NotPostgres, message));
     };
     check_target(host, wish, column(2) == Some("t"), column(3) == Some("on"))?;
-    Ok(driven.into_session(host.clone(), info.redacted_for(host), tls.cloned(), version, pid))
+    Ok(driven.into_session(host.clone(), info.redacted_for(host), address, tls.cloned(), version, pid))
 }
 
 const WHO_ARE_YOU: &str = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('server_version_num'), \
@@ -268,18 +275,10 @@ fn check_target(host: &Host, wish: TargetSession, standby: bool, read_only: bool
     Err(HostError::new(ConnectErrorKind::WrongTarget, message))
 }
 
-/// The driver's configuration for one address; time-outs, targets and further hosts are ours.
-fn driver_config(info: &ConnInfo, host: &Host, address: Option<IpAddr>, encrypted: bool) -> Config {
+/// What the driver says to the server; sockets, time-outs, targets and further hosts are ours.
+fn driver_config(info: &ConnInfo, host: &Host, encrypted: bool) -> Config {
     let mut config = Config::new();
-    match &host.place {
-        Place::Tcp { name, .. } => config.host(name),
-        Place::Unix(folder) => config.host_path(folder),
-    };
-    if let Some(address) = address {
-        config.hostaddr(address);
-    }
     config
-        .port(host.port)
         .user(&info.user)
         .dbname(&info.dbname)
         .application_name(&info.application_name)
@@ -288,11 +287,7 @@ fn driver_config(info: &ConnInfo, host: &Host, address: Option<IpAddr>, encrypte
             ChannelBinding::Disable => config::ChannelBinding::Disable,
             ChannelBinding::Prefer => config::ChannelBinding::Prefer,
             ChannelBinding::Require => config::ChannelBinding::Require,
-        })
-        .keepalives(info.keepalives.enabled)
-        .keepalives_idle(info.keepalives.idle)
-        .keepalives_interval(info.keepalives.interval)
-        .keepalives_retries(info.keepalives.count);
+        });
     if info.tls.direct && encrypted {
         config.ssl_negotiation(config::SslNegotiation::Direct);
     }
@@ -301,9 +296,6 @@ fn driver_config(info: &ConnInfo, host: &Host, address: Option<IpAddr>, encrypte
     }
     if let Some(options) = &info.options {
         config.options(options);
-    }
-    if let Some(timeout) = info.tcp_user_timeout {
-        config.tcp_user_timeout(timeout);
     }
     config
 }

@@ -95,6 +95,23 @@ impl HostError {
         HostError { transient: temporary, ..HostError::new(ConnectErrorKind::UnknownHost, message) }
     }
 
+    /// Classifies a failure of the socket.
+    pub(crate) fn socket(host: &Host, error: &io::Error) -> Self {
+        let hint = match (error.kind(), &host.place) {
+            (io::ErrorKind::NotFound, Place::Unix(_)) => {
+                "there is no such socket (is the server running, with this port and socket folder?)"
+                    .to_owned()
+            }
+            (io::ErrorKind::ConnectionRefused, _) => {
+                "connection refused (is the server running there?)".to_owned()
+            }
+            _ => describe_io(error),
+        };
+        let message = format!("cannot connect to {}: {hint}", host.display_with_port());
+        let transient = error.kind() != io::ErrorKind::PermissionDenied;
+        HostError { transient, ..HostError::new(ConnectErrorKind::Unreachable, message) }
+    }
+
     /// Classifies an error of the driver.
     pub(crate) fn from_driver(info: &ConnInfo, host: &Host, cause: Error) -> Self {
         let mut error = if let Some(code) = sqlstate(&cause) {
@@ -165,19 +182,7 @@ fn from_transport(info: &ConnInfo, host: &Host, cause: &Error) -> HostError {
         {
             return strange(io);
         }
-        let hint = match (io.kind(), &host.place) {
-            (io::ErrorKind::NotFound, Place::Unix(_)) => {
-                "there is no such socket (is the server running, with this port and socket folder?)"
-                    .to_owned()
-            }
-            (io::ErrorKind::ConnectionRefused, _) => {
-                "connection refused (is the server running there?)".to_owned()
-            }
-            _ => describe_io(io),
-        };
-        let mut error = HostError::new(Kind::Unreachable, format!("cannot connect to {place}: {hint}"));
-        error.transient = io.kind() != io::ErrorKind::PermissionDenied;
-        return error;
+        return HostError::socket(host, io);
     }
     if cause.is_closed() {
         let message = format!("cannot connect to {place}: the server closed the connection");

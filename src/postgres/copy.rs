@@ -1,10 +1,11 @@
-//! COPY text rows ⇄ JSON row lines, byte for byte and without loss.
+//! COPY rows ⇄ JSON row lines, byte for byte and without loss.
 //!
 //! The COPY text format is that of the manual's COPY page, section "Text Format", with tab as delimiter and `\N`
 //! as NULL. Encoding and then decoding a row that `COPY … TO` printed gives the same bytes back: this is what
 //! the archive's promise of losing nothing rests on. Neither direction knows a server, keeps state between rows
 //! or allocates for ordinary cells; both are pure.
 
+pub mod binary;
 mod decode;
 mod encode;
 
@@ -64,6 +65,9 @@ pub enum CopyProblem {
     /// The row goes on after the last column.
     #[error("the row goes on after the last column")]
     Extra,
+    /// A binary value that its type does not have.
+    #[error("not the binary form of the column's type")]
+    Malformed,
     /// An array or object for a column that is not `jsonb`.
     #[error("an array or object where a text must stand")]
     Nested,

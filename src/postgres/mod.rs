@@ -16,5 +16,7 @@ pub mod secret;
 pub mod service;
 pub mod session;
 pub mod settings;
+mod socket;
+pub mod tap;
 pub mod tls;
 mod tls_verify;

@@ -11,11 +11,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::Host;
 use super::error;
+use super::socket::{Address, Socket};
+use super::tap::{CopyOut, Wanted};
 
 /// How long a dropped session may take to say goodbye to the server.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -55,6 +58,7 @@ pub struct Session {
     pub backend_pid: i32,
     /// The connection as a URL without a password.
     pub url: String,
+    wanted: Wanted,
     cancel: CancelHandle,
     link: Arc<Link>,
     // Before `driver`, so that the task learns of the drop.
@@ -93,21 +97,22 @@ impl fmt::Debug for Session {
 /// A connection that is driven, before anything is known about the server.
 pub(crate) struct Driven {
     pub client: Client,
+    wanted: Wanted,
     link: Arc<Link>,
     goodbye: Goodbye,
     driver: JoinHandle<()>,
 }
 
 impl Driven {
-    /// Spawns the task that drives `connection`.
-    pub(crate) fn spawn<S, T>(client: Client, connection: Connection<S, T>) -> Self
+    /// Spawns the task that drives `connection`, of which the tap takes what is `wanted`.
+    pub(crate) fn spawn<S, T>(client: Client, connection: Connection<S, T>, wanted: Wanted) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let link = Arc::new(Link::default());
         let driver = tokio::spawn(drive(connection, link.clone()));
-        Driven { client, goodbye: Goodbye(link.clone()), link, driver }
+        Driven { client, wanted, goodbye: Goodbye(link.clone()), link, driver }
     }
 
     /// Makes it a session.
@@ -115,6 +120,7 @@ impl Driven {
         self,
         host: Host,
         url: String,
+        address: Address,
         tls: Option<MakeRustlsConnect>,
         server_version_num: u32,
         backend_pid: i32,
@@ -122,8 +128,9 @@ impl Driven {
         let place = host.display_with_port();
         Session {
             tls: tls.is_some(),
-            cancel: CancelHandle { token: self.client.cancel_token(), tls, place },
+            cancel: CancelHandle { token: self.client.cancel_token(), address, tls, place },
             client: self.client,
+            wanted: self.wanted,
             host,
             server_version_num,
             backend_pid,
@@ -217,6 +224,12 @@ impl Session {
         format!("the connection to {} was lost: {}", self.host.display_with_port(), without_prefix(&reason))
     }
 
+    /// Runs `sql`, a simple query of one or several statements, and takes what its `COPY … TO STDOUT` send. One at a
+    /// time: the data of the next query is for whoever asked last.
+    pub fn copy_out(&self, sql: String) -> CopyOut<'_> {
+        CopyOut::new(&self.client, self.wanted.clone(), sql)
+    }
+
     /// Asks the server to cancel what the session is doing.
     pub async fn cancel(&self) -> Result<(), CancelError> {
         self.cancel.cancel().await
@@ -244,6 +257,7 @@ fn without_prefix(reason: &str) -> &str {
 #[derive(Clone)]
 pub struct CancelHandle {
     token: CancelToken,
+    address: Address,
     tls: Option<MakeRustlsConnect>,
     place: String,
 }
@@ -260,16 +274,29 @@ impl CancelHandle {
     /// Sends the request. The server does not say whether it came in time.
     pub async fn cancel(&self) -> Result<(), CancelError> {
         let request = async {
-            match &self.tls {
-                Some(tls) => self.token.cancel_query(tls.clone()).await,
-                None => self.token.cancel_query(NoTls).await,
-            }
+            let socket = self.address.open().await.map_err(|e| error::describe_io(&e))?;
+            let sent = match &self.tls {
+                Some(tls) => self.token.cancel_query_raw(socket, tls_for(tls, &self.address)).await,
+                None => self.token.cancel_query_raw(socket, NoTls).await,
+            };
+            sent.map_err(|e| error::describe(&e))
         };
         let failed = |reason: String| CancelError { place: self.place.clone(), reason };
         match tokio::time::timeout(CANCEL_TIMEOUT, request).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(failed(error::describe(&error))),
+            Ok(Err(reason)) => Err(failed(reason)),
             Err(_) => Err(failed(format!("no answer within {} s", CANCEL_TIMEOUT.as_secs()))),
         }
+    }
+}
+
+/// What makes a TLS connection to that address.
+pub(crate) fn tls_for(
+    tls: &MakeRustlsConnect,
+    address: &Address,
+) -> <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect {
+    match MakeTlsConnect::<Socket>::make_tls_connect(&mut tls.clone(), address.server_name()) {
+        Ok(connect) => connect,
+        Err(never) => match never {},
     }
 }

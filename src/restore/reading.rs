@@ -15,6 +15,7 @@ use crate::archive::compression::Compression;
 use crate::archive::model::{Chunk, Table};
 use crate::archive::reader::Archive;
 use crate::archive::writer::ArchiveWriter;
+use crate::backup::copy::CopyFormat;
 use crate::backup::dump::Dump;
 use crate::backup::plan::{Pages, Plan, Rows, Unit};
 use crate::backup::{header, ranges};
@@ -141,7 +142,7 @@ pub async fn take(
     let roots = roots.into_iter().filter_map(|oid| catalog.relation(oid));
     let has_pages = |oid: u32| catalog.relation(oid).is_some_and(|r| r.heap_pages > 0 || !r.heap);
     let roots = roots.filter(|r| catalog.leaves(r).iter().any(|leaf| has_pages(leaf.oid)));
-    let mut plan = Plan::of(&catalog, roots.collect(), Rows::All);
+    let mut plan = Plan::of(&catalog, roots.collect(), Rows::All, CopyFormat::default());
     if plan.units.is_empty() {
         return Ok(Reading::new(plan, &[], None));
     }
@@ -172,6 +173,6 @@ async fn checksums(
         events: by.events,
         cancel: by.cancel,
     };
-    let (_, summary) = dump.run(&by.session.client, workers, writer).await?;
+    let (_, summary) = dump.run(by.session, workers, writer).await?;
     Ok(Reading::new(plan, &summary.index, None))
 }

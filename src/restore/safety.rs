@@ -16,6 +16,7 @@ use crate::archive::error::ArchiveError;
 use crate::archive::model::Guards;
 use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
+use crate::backup::copy::CopyFormat;
 use crate::backup::destination::to_folder;
 use crate::backup::dump::Dump;
 use crate::backup::plan::{Plan, Rows};
@@ -71,7 +72,7 @@ impl Safety<'_> {
         let scope = self.plan.closure(&self.catalog);
         self.catalog.read_sizes(client, |relation| scope.contains(&relation.oid)).await?;
         let roots = self.plan.roots(&self.catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign);
-        let mut plan = Plan::of(&self.catalog, roots.collect(), Rows::All);
+        let mut plan = Plan::of(&self.catalog, roots.collect(), Rows::All, CopyFormat::Binary);
         // Those of tables that are removed go with them.
         let of_removed = |s: &SequenceInfo| s.used_by.iter().any(|t| self.plan.going.contains(t));
         let of_extension = |s: &SequenceInfo| {

@@ -310,7 +310,26 @@ pub(crate) fn literal_end(bytes: &[u8], at: usize, literal: &[u8]) -> Result<usi
 }
 
 /// Appends `text` as it stands inside a JSON string.
+#[inline]
 pub(crate) fn escape_into(text: &[u8], out: &mut Vec<u8>) {
+    // Most cells are shorter than a word, and most of them plain.
+    if let Some(padded) = padded(text)
+        && marks::<true>(padded) == 0
+    {
+        return out.extend_from_slice(text);
+    }
+    escape_long(text, out);
+}
+
+/// The bytes as a word, with spaces behind them; none if they are more than a word.
+#[inline]
+fn padded(text: &[u8]) -> Option<Word> {
+    let mut word = [b' '; WORD];
+    word.get_mut(..text.len())?.copy_from_slice(text);
+    Some(Word::from_le_bytes(word))
+}
+
+fn escape_long(text: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     loop {
         at = copy_plain::<true>(text, at, out);

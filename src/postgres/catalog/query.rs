@@ -71,11 +71,22 @@ SELECT c.oid,
 pub const DOMAINS: &str = "SELECT t.oid, t.typbasetype, pg_catalog.format_type(t.typbasetype, t.typtypmod)
   FROM pg_catalog.pg_type t WHERE t.typtype = 'd'";
 
+/// Output functions of types that the role may call by name, with the type that they take; 0 for those that take any
+/// type of a kind.
+pub const OUTPUTS: &str = "SELECT p.oid, n.nspname::pg_catalog.text, p.proname::pg_catalog.text,
+       CASE a.typtype WHEN 'p' THEN 0::pg_catalog.oid ELSE a.oid END
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_type a ON a.oid = p.proargtypes[0]
+ WHERE p.oid IN (SELECT t.typoutput FROM pg_catalog.pg_type t)
+   AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')";
+
 /// Columns of those tables.
 pub const COLUMNS: &str = r"
 SELECT a.attrelid, a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid, a.atttypmod),
-       a.atttypid, a.attnotnull, a.attgenerated <> ''
+       a.atttypid, a.attnotnull, a.attgenerated <> '', t.typoutput::pg_catalog.oid
   FROM pg_catalog.pg_attribute a
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'

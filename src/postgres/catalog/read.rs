@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, Error};
 
 use super::{
-    Catalog, ColumnInfo, ConstraintInfo, ForeignKey, ForeignKeyColumn, Key, KeyColumn, Relation,
-    RelationKind, SequenceInfo, ServerFacts, query,
+    Catalog, ColumnInfo, ConstraintInfo, ForeignKey, ForeignKeyColumn, Key, KeyColumn, OutputFunction,
+    Relation, RelationKind, SequenceInfo, ServerFacts, query,
 };
 use crate::postgres::quote;
 
@@ -72,11 +72,20 @@ impl Catalog {
                 domain_over,
                 not_null: row.get(4),
                 generated: row.get(5),
+                output: row.get(6),
             });
         }
+        let outputs = client.query_typed(query::OUTPUTS, &[]).await?;
         Ok(Catalog {
             server,
             relations,
+            outputs: outputs
+                .iter()
+                .map(|row| {
+                    let takes = Some(row.get(3)).filter(|oid| *oid != 0);
+                    (row.get(0), OutputFunction { call: quote::qualified(row.get(1), row.get(2)), takes })
+                })
+                .collect(),
             keys: read_keys(client).await?,
             constraints: read_constraints(client).await?,
             sequences: read_sequence_list(client).await?,

@@ -155,15 +155,26 @@ fn json(row: &[u8], at: usize, utf8: bool, out: &mut Vec<u8>) -> Result<usize, F
         wrap_hex(&value, out);
         return Ok(end);
     }
-    let stands = !seen.controls
-        && value_end(value, 0) == Ok(value.len())
-        && value != b"null"
-        && !value.starts_with(MARK);
+    wrap_json(start, seen.controls, out);
+    Ok(end)
+}
+
+/// Wraps the `jsonb` value that `out` ends in, from `start` on, unless it can stand in the line and cannot be taken for
+/// something else there. `controls`: whether it holds control characters. It is UTF-8.
+#[inline]
+pub(super) fn wrap_json(start: usize, controls: bool, out: &mut Vec<u8>) {
+    let value = out.get(start..).unwrap_or_default();
+    let stands =
+        !controls && value_end(value, 0) == Ok(value.len()) && value != b"null" && !value.starts_with(MARK);
     if !stands {
         let value = out.split_off(start);
         wrap_text(&value, out);
     }
-    Ok(end)
+}
+
+/// Whether `text` is a number that JSON readers keep exactly, so that it may stand bare.
+pub(super) fn kept_number(text: &[u8]) -> bool {
+    kept_number_end(text, 0) == Some(text.len())
 }
 
 /// What a cell was found to hold while it was unescaped.

@@ -1,0 +1,297 @@
+//! Rows of one connection become chunks: translated as they come, compressed and hashed on other threads.
+//!
+//! A row is written once: from the connection's read buffer, as JSON, into the chunk that fills. Every chunk belongs to
+//! one unit, so that an unchanged page range gives the same chunks whoever reads it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::copy::CopyFormat;
+use super::dump::Shared;
+use super::plan::{Part, Unit};
+use crate::archive::error::ArchiveError;
+use crate::archive::writer::{ChunkEncoder, SealedChunk, table_line};
+use crate::failure::Failure;
+use crate::postgres::copy::binary::{self, Tuple, TupleEncoder};
+use crate::postgres::copy::{CopyError, RowEncoder};
+use crate::progress::Event;
+
+/// Decompressed bytes at which a chunk is sealed. Larger chunks compress no better; smaller ones make one row dearer
+/// to find and the index longer.
+const CHUNK_BYTES: usize = 2 << 20;
+
+/// Chunks of one worker that are compressed side by side: with two, a connection that sends faster than one core
+/// compresses need not wait.
+const SEALING: usize = 2;
+
+/// A buffer beyond this held one huge row, and is given back.
+const MOST_KEPT_BYTES: usize = 2 * CHUNK_BYTES;
+
+/// A table part as those who fill chunks need it.
+pub(super) struct Source {
+    /// The name by which people call it.
+    pub name: Arc<str>,
+    /// The line that begins each chunk.
+    head: Vec<u8>,
+    text: RowEncoder,
+    binary: Option<TupleEncoder>,
+}
+
+impl Source {
+    pub(super) fn new(part: &Part) -> Source {
+        Source {
+            name: Arc::from(part.table.shown()),
+            head: table_line(&part.table),
+            text: RowEncoder::new(part.forms.clone()),
+            binary: part.binary.as_ref().map(|binary| binary.encoder(&part.forms)),
+        }
+    }
+}
+
+/// What a compressing thread gives back.
+struct Sealed {
+    encoder: ChunkEncoder,
+    chunk: Result<SealedChunk, ArchiveError>,
+    raw: Vec<u8>,
+}
+
+/// Rows of a chunk that is full.
+struct Full {
+    raw: Vec<u8>,
+    rows: u64,
+    piece: u32,
+}
+
+/// The chunks of one worker.
+pub(super) struct Filler<'a> {
+    shared: &'a Shared,
+    sender: &'a mpsc::Sender<SealedChunk>,
+    sealing: VecDeque<JoinHandle<Sealed>>,
+    encoders: Vec<ChunkEncoder>,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl<'a> Filler<'a> {
+    pub(super) fn new(shared: &'a Shared, sender: &'a mpsc::Sender<SealedChunk>) -> Self {
+        Filler { shared, sender, sealing: VecDeque::new(), encoders: Vec::new(), buffers: Vec::new() }
+    }
+
+    /// Begins the rows of a unit.
+    pub(super) fn begin<'f>(&'f mut self, unit: &'f Unit) -> UnitFiller<'f, 'a> {
+        let source = &self.shared.sources[unit.table as usize];
+        let mut filling = self.buffers.pop().unwrap_or_default();
+        filling.extend_from_slice(&source.head);
+        UnitFiller {
+            filler: self,
+            unit,
+            source,
+            filling,
+            rows: 0,
+            all_rows: 0,
+            piece: 0,
+            full: Vec::new(),
+            partial: Vec::new(),
+            begun: false,
+            ended: false,
+            reported_bytes: 0,
+        }
+    }
+
+    /// Hands a full chunk to a compressing thread.
+    async fn seal(&mut self, unit: &Unit, full: Full) -> Result<(), Failure> {
+        if self.sealing.len() >= SEALING {
+            self.send_oldest().await?;
+        }
+        let mut encoder = match self.encoders.pop() {
+            Some(encoder) => encoder,
+            None => ChunkEncoder::new(self.shared.compression).map_err(|e| Failure::from_archive(&e))?,
+        };
+        let (table, range) = (unit.table, unit.range);
+        self.sealing.push_back(tokio::task::spawn_blocking(move || {
+            let chunk = encoder.seal_rows(table, range, full.piece, &full.raw, full.rows);
+            Sealed { encoder, chunk, raw: full.raw }
+        }));
+        Ok(())
+    }
+
+    /// Waits for the oldest of the chunks that are being compressed and sends it to the file.
+    async fn send_oldest(&mut self) -> Result<(), Failure> {
+        let Some(sealing) = self.sealing.pop_front() else { return Ok(()) };
+        let mut sealed =
+            sealing.await.map_err(|e| Failure::failed(format!("compression ended abnormally: {e}")))?;
+        self.encoders.push(sealed.encoder);
+        if sealed.raw.capacity() <= MOST_KEPT_BYTES {
+            sealed.raw.clear();
+            self.buffers.push(sealed.raw);
+        }
+        let chunk = sealed.chunk.map_err(|e| Failure::from_archive(&e))?;
+        // The writer's own failure is reported by the writer.
+        self.sender.send(chunk).await.map_err(|_| Failure::interrupted())
+    }
+
+    /// Sends all that is still being compressed.
+    pub(super) async fn finish(mut self) -> Result<(), Failure> {
+        while !self.sealing.is_empty() {
+            self.send_oldest().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The chunks of one unit.
+pub(super) struct UnitFiller<'f, 'a> {
+    filler: &'f mut Filler<'a>,
+    unit: &'f Unit,
+    source: &'f Source,
+    filling: Vec<u8>,
+    rows: u64,
+    all_rows: u64,
+    piece: u32,
+    full: Vec<Full>,
+    /// Less than a row: servers send a row a message (manual, 55.2.6), yet a proxy may cut elsewhere.
+    partial: Vec<u8>,
+    /// Whether the header of the binary format has been read, and its end.
+    begun: bool,
+    ended: bool,
+    reported_bytes: u64,
+}
+
+impl UnitFiller<'_, '_> {
+    /// Takes what one message holds.
+    pub(super) async fn message(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        if self.partial.is_empty() {
+            let used = self.rows(payload)?;
+            self.partial.extend_from_slice(&payload[used..]);
+        } else {
+            let mut bytes = std::mem::take(&mut self.partial);
+            bytes.extend_from_slice(payload);
+            let used = self.rows(&bytes)?;
+            bytes.drain(..used);
+            self.partial = bytes;
+        }
+        if !self.full.is_empty() {
+            self.seal_full().await?;
+        }
+        Ok(())
+    }
+
+    /// Translates all whole rows in `bytes`. Returns how many bytes they take.
+    fn rows(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        match (self.unit.format, &self.source.binary) {
+            (CopyFormat::Binary, Some(encoder)) => self.tuples(encoder, bytes),
+            _ => self.lines(bytes),
+        }
+    }
+
+    fn lines(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        let mut at = 0;
+        while let Some(length) = memchr::memchr(b'\n', &bytes[at..]) {
+            let before = self.filling.len();
+            let row = &bytes[at..at + length];
+            self.source.text.encode(row, &mut self.filling).map_err(|e| self.unreadable(&e))?;
+            self.row_written(before);
+            at += length + 1;
+        }
+        Ok(at)
+    }
+
+    fn tuples(&mut self, encoder: &TupleEncoder, bytes: &[u8]) -> Result<usize, Failure> {
+        let mut at = 0;
+        if !self.begun {
+            match binary::header_length(bytes).map_err(|e| self.unreadable(&e))? {
+                Some(length) => at = length,
+                None => return Ok(0),
+            }
+            self.begun = true;
+        }
+        while !self.ended {
+            let before = self.filling.len();
+            match encoder.encode(&bytes[at..], &mut self.filling).map_err(|e| self.unreadable(&e))? {
+                Tuple::Row(length) => {
+                    self.row_written(before);
+                    at += length;
+                }
+                Tuple::End(length) => {
+                    self.ended = true;
+                    at += length;
+                }
+                Tuple::Incomplete => break,
+            }
+        }
+        Ok(at)
+    }
+
+    fn unreadable(&self, error: &CopyError) -> Failure {
+        let name = &self.source.name;
+        Failure::failed(format!("the server sent a row that cannot be read: {error} (table {name})"))
+    }
+
+    /// A row has been appended behind `before`. A chunk that is full by it is put aside.
+    #[inline]
+    fn row_written(&mut self, before: usize) {
+        self.filling.push(b'\n');
+        if self.filling.len() > CHUNK_BYTES && self.rows > 0 {
+            // The row that is too much begins the next chunk, so that only a lone row can make a chunk large.
+            let mut next = self.next_buffer();
+            next.extend_from_slice(&self.filling[before..]);
+            self.filling.truncate(before);
+            self.put_aside(next);
+        }
+        self.rows += 1;
+        self.all_rows += 1;
+        if self.filling.len() > CHUNK_BYTES {
+            let next = self.next_buffer();
+            self.put_aside(next);
+        }
+    }
+
+    fn next_buffer(&mut self) -> Vec<u8> {
+        let mut next = self.filler.buffers.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES + 4096));
+        next.extend_from_slice(&self.source.head);
+        next
+    }
+
+    fn put_aside(&mut self, next: Vec<u8>) {
+        let raw = std::mem::replace(&mut self.filling, next);
+        self.full.push(Full { raw, rows: std::mem::take(&mut self.rows), piece: self.piece });
+        self.piece += 1;
+    }
+
+    async fn seal_full(&mut self) -> Result<(), Failure> {
+        for full in std::mem::take(&mut self.full) {
+            // A unit's bytes are counted as its chunks go by, and made exact at its end.
+            let advance = (full.raw.len() as u64).min(self.unit.bytes - self.reported_bytes);
+            self.reported_bytes += advance;
+            self.report(full.rows, advance);
+            self.filler.seal(self.unit, full).await?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, rows: u64, bytes: u64) {
+        let (phase, table) = (self.filler.shared.phase, self.source.name.clone());
+        self.filler.shared.events.emit(Event::Advanced { phase, table, rows, bytes });
+    }
+
+    /// Seals the last chunk. Returns how many rows there were.
+    pub(super) async fn finish(mut self) -> Result<u64, Failure> {
+        let is_binary = self.unit.format == CopyFormat::Binary && self.source.binary.is_some();
+        if !self.partial.is_empty() || (is_binary && !self.ended) {
+            let name = &self.source.name;
+            return Err(Failure::failed(format!("the server ended table {name} in the middle of a row")));
+        }
+        if self.rows > 0 {
+            self.put_aside(Vec::new());
+            self.seal_full().await?;
+        } else {
+            let mut unused = std::mem::take(&mut self.filling);
+            unused.clear();
+            self.filler.buffers.push(unused);
+        }
+        self.report(0, self.unit.bytes - self.reported_bytes);
+        Ok(self.all_rows)
+    }
+}
