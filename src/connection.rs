@@ -16,6 +16,8 @@ pub struct Connector {
     pub info: ConnInfo,
     /// How often a transient failure is tried again.
     pub retry: RetryPolicy,
+    /// Whether workers leave some of the server's connections to others.
+    pub leave_free: bool,
 }
 
 impl Connector {
@@ -39,6 +41,13 @@ impl Connector {
         let mut workers = Vec::new();
         for _ in 0..count {
             match connect::connect(&self.info, &once, &|_| {}).await {
+                Ok(session) if self.leave_free && !has_free(&session).await => {
+                    events.info(format!(
+                        "going on with {} connections: the server has few left",
+                        workers.len() + 1
+                    ));
+                    break;
+                }
                 Ok(session) => workers.push(session),
                 Err(error) => {
                     events.warn(format!("going on with {} connections: {error}", workers.len() + 1));
@@ -47,6 +56,23 @@ impl Connector {
             }
         }
         workers
+    }
+}
+
+/// Connections that are left to others.
+const LEFT_FREE: i64 = 3;
+
+/// Whether the server would take more sessions of ordinary roles than are to be left to others. Of sessions that the role
+/// may know nothing about it still learns that they are there.
+async fn has_free(session: &Session) -> bool {
+    let sql = "SELECT (SELECT pg_catalog.sum(CASE s.name WHEN 'max_connections' THEN 1 ELSE -1 END * s.setting::pg_catalog.int8)
+                         FROM pg_catalog.pg_settings s
+                        WHERE s.name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections'))::pg_catalog.int8
+                    - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type = 'client backend')";
+    match session.client.query_typed(sql, &[]).await {
+        Ok(rows) => rows.first().is_none_or(|row| row.get::<_, i64>(0) >= LEFT_FREE),
+        // Whatever is wrong with it, its first work will tell.
+        Err(_) => true,
     }
 }
 

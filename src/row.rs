@@ -8,13 +8,14 @@
 pub(crate) mod scan;
 pub(crate) mod wrapped;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::scan::{Fault, skip_space, value_end};
-use self::wrapped::{Wrapped, unwrap};
+use self::wrapped::{Wrapped, unescaped, unwrap};
 
 /// How a column's values stand in a row line. `docs/format.md`, section "Cells", gives the rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,16 +106,46 @@ pub enum RowProblem {
 /// nothing but white space around it. Any depth of nesting is accepted.
 pub fn check(line: &[u8], columns: usize) -> Result<(), RowError> {
     utf8(line)?;
+    let mut cells = Cells::new(line);
+    let found = cells.by_ref().try_fold(0, |found, cell| cell.map(|_| found + 1))?;
+    width(found, columns, line.len())
+}
+
+/// As [`check`] of the first of some lines that each have an end; gives each cell, with its position counted from 0, to
+/// `each` on the way. Returns the length of that line with its end. `is_ascii`: the lines are known to be that.
+///
+/// A row says itself where it ends: to look for the line's end first would take longer.
+#[inline]
+pub(crate) fn check_first<'a>(
+    lines: &'a [u8],
+    columns: usize,
+    is_ascii: bool,
+    mut each: impl FnMut(usize, &'a [u8]),
+) -> Result<usize, RowError> {
+    let mut cells = Cells::<true> { line: lines, at: 0, column: 0, done: false };
     let mut found = 0;
-    for cell in Cells::new(line) {
-        cell?;
+    while let Some(Ok(cell)) = cells.next() {
+        each(found, cell);
         found += 1;
     }
+    let end = cells.at;
+    if cells.done
+        && lines[..end].ends_with(b"\n")
+        && found == columns
+        && (is_ascii || utf8(&lines[..end]).is_ok())
+    {
+        return Ok(end);
+    }
+    // What is wrong with it is told in the same way as of a single line.
+    let line = lines.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    check(line, columns).map(|()| line.len() + 1)
+}
+
+fn width(found: usize, columns: usize, position: usize) -> Result<(), RowError> {
     if found == columns {
         Ok(())
     } else {
-        let problem = RowProblem::Columns { expected: columns, found };
-        Err(RowError { column: 0, position: line.len(), problem })
+        Err(RowError { column: 0, position, problem: RowProblem::Columns { expected: columns, found } })
     }
 }
 
@@ -134,8 +165,10 @@ pub(crate) fn utf8(line: &[u8]) -> Result<(), RowError> {
 /// The raw cells of a row line, each as the JSON text that stands there, without white space around it.
 ///
 /// The JSON is proven as the iterator goes, except that the line is UTF-8. After an error it ends.
+///
+/// With `LINES`, other lines may follow, and after the last cell `at` is where the next one begins.
 #[derive(Clone, Debug)]
-pub struct Cells<'a> {
+pub struct Cells<'a, const LINES: bool = false> {
     line: &'a [u8],
     at: usize,
     column: usize,
@@ -147,7 +180,9 @@ impl<'a> Cells<'a> {
     pub fn new(line: &'a [u8]) -> Self {
         Cells { line, at: 0, column: 0, done: false }
     }
+}
 
+impl<'a, const LINES: bool> Cells<'a, LINES> {
     /// Where the next cell begins, or none after the last.
     #[inline]
     fn open(&mut self) -> Result<Option<usize>, Fault> {
@@ -159,16 +194,30 @@ impl<'a> Cells<'a> {
             }
             let first = skip_space(line, open + 1);
             if line.get(first) == Some(&b']') {
-                return end(line, first + 1).map(|()| None);
+                return self.close(first + 1).map(|()| None);
             }
             return Ok(Some(first));
         }
         let next = skip_space(line, self.at);
         match line.get(next) {
             Some(b',') => Ok(Some(skip_space(line, next + 1))),
-            Some(b']') => end(line, next + 1).map(|()| None),
+            Some(b']') => self.close(next + 1).map(|()| None),
             _ => Err(Fault::unexpected(line, next)),
         }
+    }
+
+    /// Proves that the row ends at `at`.
+    #[inline]
+    fn close(&mut self, at: usize) -> Result<(), Fault> {
+        if !LINES {
+            return end(self.line, at);
+        }
+        let end = skip_space(self.line, at);
+        if self.line.get(end) != Some(&b'\n') {
+            return Err(Fault { position: end, problem: RowProblem::Trailing });
+        }
+        self.at = end + 1;
+        Ok(())
     }
 
     #[inline]
@@ -180,7 +229,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-impl<'a> Iterator for Cells<'a> {
+impl<'a, const LINES: bool> Iterator for Cells<'a, LINES> {
     type Item = Result<&'a [u8], RowError>;
 
     #[inline]
@@ -199,6 +248,21 @@ impl<'a> Iterator for Cells<'a> {
                 Some(Err(fault.in_column(self.column)))
             }
         }
+    }
+}
+
+/// The text of a cell, as Postgres printed the value; none for NULL and for what no cell may be.
+pub fn text_of(form: CellForm, cell: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match cell {
+        b"null" => None,
+        [b'{', b'"', b'$', ..] => match unwrap(cell, 0).ok()?.0 {
+            Wrapped::Text(bytes) | Wrapped::Bytes(bytes) => Some(Cow::Owned(bytes)),
+        },
+        [b'"', text @ .., b'"'] if form != CellForm::Json => match memchr::memchr(b'\\', text) {
+            None => Some(Cow::Borrowed(text)),
+            Some(_) => unescaped(cell).map(Cow::Owned),
+        },
+        cell => Some(Cow::Borrowed(cell)),
     }
 }
 
@@ -299,6 +363,46 @@ mod tests {
                 assert!(check(bad, columns).is_err(), "{}", String::from_utf8_lossy(bad));
             }
         }
+    }
+
+    #[test]
+    fn the_first_of_several_lines_is_proven_as_if_it_stood_alone() {
+        let rows = ["[1,\"é\"]", " [ 1 , [ 2 ] ] ", "[]", "[1,2]", "[null,{\"a\":\"b\"}]"];
+        let bad = [
+            "",
+            "[1,2",
+            "[1,\"2",
+            "[1,2]x",
+            "[1,2],",
+            "[1]]",
+            "[\n,1]",
+            "[1,\n2]",
+            "\n[1,2]",
+            "[1,tru",
+            "[1,{\"a\"",
+            "[1,-",
+        ];
+        for row in rows.iter().chain(&bad) {
+            for columns in 0..3 {
+                for next in ["", "[3,4]\n", "nonsense\n", "]\n", "\"]\n"] {
+                    let lines = format!("{row}\n{next}");
+                    let alone = check(row.split('\n').next().unwrap().as_bytes(), columns);
+                    let mut seen = Vec::new();
+                    let each = |position, cell: &[u8]| seen.push((position, cell.to_vec()));
+                    let first = check_first(lines.as_bytes(), columns, lines.is_ascii(), each);
+                    let end = lines.find('\n').unwrap() + 1;
+                    assert_eq!(first, alone.map(|()| end), "{lines:?}");
+                    if first.is_ok() {
+                        let cells = Cells::new(row.as_bytes()).map(|cell| cell.unwrap().to_vec());
+                        assert_eq!(seen, cells.enumerate().collect::<Vec<_>>());
+                    }
+                }
+            }
+        }
+        let error = check_first(b"[\"\xff\"]\n[1]\n", 1, false, |_, _| ()).unwrap_err();
+        assert_eq!(error.problem, RowProblem::NotUtf8);
+        assert!(check_first(b"[1]", 1, true, |_, _| ()).is_ok_and(|end| end == 4));
+        assert!(check_first(b"", 1, true, |_, _| ()).is_err());
     }
 
     #[test]

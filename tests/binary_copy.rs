@@ -225,8 +225,10 @@ fn a_database_of_another_encoding_gives_the_same_rows() {
     }
 }
 
-/// The chunks of an archive with what they hold.
-fn contents(archive: &Archive) -> Vec<(model::Table, Vec<(Chunk, Vec<u8>)>)> {
+/// A table with its chunks and what they hold.
+type Contents = (model::Table, Vec<(Chunk, Vec<u8>)>);
+
+fn contents(archive: &Archive) -> Vec<Contents> {
     let tables = archive.header().tables.iter().enumerate();
     tables
         .map(|(n, table)| {

@@ -9,9 +9,15 @@ use std::process::Command;
 use archives::{ALL, Compress, ROWS, header, sample};
 use pgkeep::archive::checksum::sha256_hex;
 use pgkeep::archive::compression::Compression;
+use pgkeep::archive::lookup::Lookup;
+use pgkeep::archive::model::{Column, Header, Table};
+use pgkeep::archive::spans::KeyColumns;
 use pgkeep::archive::validate::{ValidateOptions, validate, validate_path};
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
 use pgkeep::archive::{Archive, ArchiveError};
+use pgkeep::row::CellForm;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 /// The golden archive of version 1; how one is made is said at [`the_golden_archive_holds_the_sample`].
 const GOLDEN: &str = "fixtures/archives/v1.json.gz";
@@ -145,8 +151,8 @@ fn the_same_rows_give_the_same_chunk_in_any_archive() {
     let raw = [table_line(table), b"[1,\"Ann\",\"0\",true,{},0]\n".to_vec()].concat();
     for compression in ALL {
         let mut encoder = ChunkEncoder::new(compression).unwrap();
-        let first = encoder.seal_rows(0, 0, 0, &raw, 1).unwrap();
-        let second = encoder.seal_rows(3, 7, 1, &raw, 1).unwrap();
+        let first = encoder.seal_rows(0, 0, 0, &raw, 1, &KeyColumns::of(table)).unwrap();
+        let second = encoder.seal_rows(3, 7, 1, &raw, 1, &KeyColumns::default()).unwrap();
         assert_eq!(first.sha256(), second.sha256());
         assert_eq!(first.sha256(), sha256_hex(&compression.compress(&raw)));
         assert_eq!(sample(compression), sample(compression));
@@ -181,4 +187,71 @@ fn every_archive_that_was_ever_released_is_read_completely() {
         seen += 1;
     }
     assert!(seen > 0);
+}
+
+/// A table of a number and a text that are its key, and something else before them.
+fn keyed() -> Header {
+    let column = |name: &str, form| Column { name: name.into(), form, ..Column::default() };
+    let columns = vec![
+        column("other", CellForm::Json),
+        column("number", CellForm::Number),
+        column("text", CellForm::Text),
+    ];
+    let key = vec!["text".into(), "number".into()];
+    let table = Table { schema: "public".into(), name: "keyed".into(), columns, key, ..Table::default() };
+    Header { tables: vec![table], sequences: vec![], ..header() }
+}
+
+/// A number as a cell, and its text.
+fn number() -> impl Strategy<Value = (String, String)> {
+    let bare = |n: i64| (n.to_string(), n.to_string());
+    prop_oneof![
+        8 => (-20..20_i64).prop_map(bare),
+        4 => (-999_999_999_999_999..=999_999_999_999_999_i64).prop_map(bare),
+        1 => any::<i64>().prop_map(|n| (format!("\"{n}\""), n.to_string())),
+        1 => Just(("\"-0\"".to_owned(), "-0".to_owned())),
+        1 => (-9..9_i64).prop_map(|n| (format!("{n}.5"), format!("{n}.5"))),
+    ]
+}
+
+/// A text as a cell, and itself.
+fn text() -> impl Strategy<Value = (String, String)> {
+    let cell = |text: String| (serde_json::to_string(&text).unwrap(), text);
+    prop_oneof![8 => "[a-c]{0,3}", 2 => "[a-cé\u{10000}\"\\\\\n]{0,3}", 1 => "x{60,70}"].prop_map(cell)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_rows_are_their_spans_are_true_and_hide_none_of_them(
+        chunks in vec(vec((number(), text()), 1..6), 1..6),
+        wanted in (number(), text()),
+    ) {
+        let header = keyed();
+        let table = &header.tables[0];
+        let key = KeyColumns::of(table);
+        let mut writer = ArchiveWriter::create(Vec::new(), Compression::None, &header).unwrap();
+        let mut encoder = ChunkEncoder::new(Compression::None).unwrap();
+        for (range, rows) in chunks.iter().enumerate() {
+            let lines: String = rows.iter().map(|((n, _), (t, _))| format!("[[1],{n},{t}]\n")).collect();
+            let raw = [table_line(table), lines.into_bytes()].concat();
+            let sealed = encoder.seal_rows(0, range as u32, 0, &raw, rows.len() as u64, &key);
+            writer.append(sealed.unwrap()).unwrap();
+        }
+        let archive = Archive::from_bytes(writer.finish().unwrap().0).unwrap();
+        let report = validate(&archive, &ValidateOptions::default(), &|_| {}, &|| false).unwrap();
+        prop_assert!(report.is_valid(), "{:?}", report.damage);
+        let rows = chunks.iter().flatten().map(|((_, n), (_, t))| (n, t));
+        for (n, t) in rows.chain([(&wanted.0.1, &wanted.1.1)]) {
+            let lookup = Lookup::new(table, &[("number", n.clone()), ("text", t.clone())]).unwrap();
+            for (chunk, rows) in archive.table_chunks(0).iter().zip(&chunks) {
+                let there = rows.iter().filter(|((_, other_n), (_, other_t))| (other_n, other_t) == (n, t)).count();
+                let read = archive.read_rows(chunk).unwrap();
+                let found = read.rows().filter(|row| lookup.is_row(row).unwrap()).count();
+                prop_assert_eq!(found, there);
+                prop_assert!(there == 0 || lookup.can_be_in(chunk), "{:?} {:?}", chunk.spans, (n, t));
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ use archives::{ALL, Compress, ODD_NAME, Parts, check, complaint, header, sample}
 use pgkeep::archive::checksum::sha256_hex;
 use pgkeep::archive::compression::Compression;
 use pgkeep::archive::model::{Header, Totals};
+use pgkeep::archive::spans::{KeyColumns, Span};
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
 use pgkeep::archive::{Archive, ArchiveError};
 use pgkeep::schema::{Kind, Object, Schema};
@@ -200,8 +201,11 @@ fn with_rows(compression: Compression, rows: u64, lines: &[u8]) -> Vec<u8> {
     header.tables[0].columns.truncate(1);
     header.sequences.clear();
     let raw = [table_line(&header.tables[0]), lines.to_vec()].concat();
+    let key = KeyColumns::of(&header.tables[0]);
     let mut writer = ArchiveWriter::create(Vec::new(), compression, &header).unwrap();
-    writer.append(ChunkEncoder::new(compression).unwrap().seal_rows(0, 0, 0, &raw, rows).unwrap()).unwrap();
+    writer
+        .append(ChunkEncoder::new(compression).unwrap().seal_rows(0, 0, 0, &raw, rows, &key).unwrap())
+        .unwrap();
     writer.finish().unwrap().0
 }
 
@@ -342,4 +346,73 @@ fn a_file_full_of_holes_and_claims_is_refused_at_once() {
     // Without an end record a file of that size is not read from the front when it is opened.
     at(size, b"x");
     assert!(matches!(Archive::open(&path).unwrap_err(), ArchiveError::Truncated(_)));
+}
+
+#[test]
+fn keys_that_the_index_forges_are_found() {
+    let numbers = |lowest, highest| Some(Span::Integers(lowest, highest));
+    let texts = |lowest: &str, highest: &str| Some(Span::Texts(lowest.into(), highest.into()));
+    // Chunk 1 of the sample has the row of id 3, chunk 2 those of 1 and of a number that stands in a string.
+    let lies = [
+        (1, vec![numbers(3, 4)], "not between the keys"),
+        (1, vec![numbers(2, 3)], "not between the keys"),
+        (1, vec![numbers(4, 9)], "not between the keys"),
+        (1, vec![texts("3", "3")], "not between the keys"),
+        (1, vec![None, numbers(3, 3)], "not between the keys"),
+        (1, vec![None, texts("Zoë", "Zoë")], "not between the keys"),
+        (2, vec![numbers(1, 1)], "not between the keys"),
+        (3, vec![texts("a", "z")], "not between the keys"),
+        (1, vec![numbers(3, 2)], "its lowest key is above its highest"),
+        (1, vec![numbers(i64::MAX, i64::MIN)], "its lowest key is above its highest"),
+        (4, vec![None, None, None, None, texts("b", "a")], "its lowest key is above its highest"),
+    ];
+    for (chunk, spans, expected) in lies {
+        let said = complaint_after(|parts| parts.chunks[chunk].0.spans = spans.clone());
+        assert!(said.contains(expected), "{said}");
+    }
+    for compression in ALL {
+        let mut parts = Parts::of(&sample(compression));
+        assert_eq!(parts.chunks[1].0.spans, [numbers(3, 3)]);
+        // To say nothing is no lie, nor is what a later version may say.
+        for spans in [vec![], vec![None], vec![numbers(3, 3), None, None, texts("a", "b")]] {
+            parts.chunks[1].0.spans = spans;
+            assert!(check(&parts.assemble()).unwrap().is_valid());
+        }
+    }
+}
+
+#[test]
+fn absurd_keys_in_an_index_are_errors_or_no_keys() {
+    for compression in ALL {
+        let parts = Parts::of(&sample(compression));
+        let index = String::from_utf8(parts.index()).unwrap();
+        assert!(index.contains(r#""spans":[[3,3]]"#), "{index}");
+        let long = format!("[[\"{0}\",\"{0}\"]]", "x".repeat(1000));
+        let many = format!("[{}null]", "null,".repeat(10_000));
+        let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        for absurd in [
+            "null",
+            "{}",
+            "[]",
+            "7",
+            "[7]",
+            "[[3]]",
+            "[[3,4,5]]",
+            "[[3.5,4]]",
+            "[[\"3\",3]]",
+            "[{\"3\":3}]",
+            "[[1e400,2]]",
+            "[[99999999999999999999,3]]",
+            &long,
+            &many,
+            &deep,
+        ] {
+            let index = index.replace(r#""spans":[[3,3]]"#, &format!("\"spans\":{absurd}"));
+            let file = parts.assemble_with(&compression.compress(index.as_bytes()), index.len() as u64);
+            match check(&file) {
+                Ok(report) => assert_eq!(report.is_valid(), absurd != long, "{absurd}"),
+                Err(error) => assert!(error.is_invalid(), "{error:?}"),
+            }
+        }
+    }
 }

@@ -22,8 +22,8 @@ struct AnyLine {
 }
 
 /// The most bytes that an honest index takes for chunks that take `index_offset` bytes in the file: a chunk of rows
-/// is never stored in fewer than 32 bytes, and a line about it takes some 300. So a small file cannot make a reader
-/// take much memory.
+/// is never stored in fewer than 32 bytes, for its first line alone takes more, and a line about it takes some 300, at
+/// most 32 × 32 with the longest spans. So a small file cannot make a reader take much memory.
 pub(super) fn bound(index_offset: u64) -> u64 {
     const AT_LEAST: u64 = 64 << 10;
     index_offset.saturating_mul(32).saturating_add(AT_LEAST).min(MOST_INDEX_BYTES)
@@ -70,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::archive::model::ChunkKind;
+    use crate::archive::spans::{MOST_SPANS, MOST_TEXT_BYTES, Span};
 
     fn chunk(offset: u64) -> Chunk {
         Chunk {
@@ -82,6 +83,7 @@ mod tests {
             bytes: 200,
             rows: 3,
             sha256: "0".repeat(64),
+            spans: vec![Some(Span::Integers(1, 7)), None, Some(Span::Texts("a".into(), "é".into()))],
         }
     }
 
@@ -107,6 +109,23 @@ mod tests {
         assert!(decode(format!("{{\"chunk\":{{\"offset\":-1}}}}\n{totals}\n").as_bytes()).is_err());
         let deep = format!("{{\"later\":{}{}}}\n{totals}\n", "[".repeat(100_000), "]".repeat(100_000));
         assert!(decode(deep.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn the_longest_line_about_a_chunk_is_within_the_bound_for_the_smallest_chunk() {
+        let text = "x".repeat(MOST_TEXT_BYTES);
+        let chunk = Chunk {
+            table: Some(u32::MAX),
+            range: u32::MAX,
+            piece: u32::MAX,
+            length: u64::MAX,
+            bytes: u64::MAX,
+            rows: u64::MAX,
+            spans: vec![Some(Span::Texts(text.clone(), text)); MOST_SPANS],
+            ..chunk(u64::MAX)
+        };
+        let longest = serde_json::to_vec(&Line::Chunk(&chunk)).unwrap().len();
+        assert!(longest as u64 <= bound(32) - bound(0), "{longest}");
     }
 
     #[test]

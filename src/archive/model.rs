@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::spans::{self, Span};
 use crate::row::CellForm;
 use crate::schema::Schema;
 use crate::selection::shown_name;
@@ -232,6 +233,10 @@ pub struct Chunk {
     pub rows: u64,
     /// SHA-256 of the stored bytes, hexadecimal.
     pub sha256: String,
+    /// Between which values its rows are: an entry for each of the first columns of the table's key. Empty, as in
+    /// archives of early versions, or none for a column: nothing is known of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "spans::read")]
+    pub spans: Vec<Option<Span>>,
 }
 
 /// What a chunk holds.

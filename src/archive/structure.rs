@@ -130,6 +130,9 @@ pub(super) fn check_chunks(
         if !is_sha256_hex(&chunk.sha256) {
             return Err(damage("its checksum is not a SHA-256"));
         }
+        if chunk.spans.iter().flatten().any(|span| !span.is_ordered()) {
+            return Err(damage("its lowest key is above its highest"));
+        }
         let add = |sum: u64, more: u64| {
             sum.checked_add(more).ok_or_else(|| index_damage("its sums overflow".into()))
         };

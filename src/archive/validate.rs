@@ -10,6 +10,7 @@ use super::error::{ArchiveError, Damage};
 use super::model::{Chunk, ChunkKind, Totals};
 use super::reader::Archive;
 use super::source::Source;
+use super::spans::{self, GrowingSpans, KeyColumns};
 use super::structure::MOST_CHUNK_BYTES;
 use crate::row;
 
@@ -216,11 +217,24 @@ fn prove(archive: &Archive, chunk: &Chunk, decompressor: &mut Decompressor) -> R
     };
     let table = chunk.table.and_then(|table| archive.header().tables.get(table as usize));
     let columns = table.map_or(0, |table| table.columns.len());
-    for (number, line) in rows.rows().enumerate() {
-        row::check(line, columns)
-            .map_err(|error| damage(format!("row {} of the chunk: {error}", number + 1)))?;
+    let key = table.filter(|_| !chunk.spans.is_empty()).map(KeyColumns::of).unwrap_or_default();
+    let mut found = GrowingSpans::new(&key);
+    let mut rest = rows.lines();
+    // Told of all rows at once in a fraction of the time; of single ones where there is more than ASCII.
+    let is_ascii = rest.is_ascii();
+    let mut number = 0_u64;
+    while !rest.is_empty() {
+        number += 1;
+        let end = row::check_first(rest, columns, is_ascii, |position, cell| found.add_cell(position, cell))
+            .map_err(|error| damage(format!("row {number} of the chunk: {error}")))?;
+        rest = rest.get(end..).unwrap_or_default();
     }
-    Ok(())
+    // A span that is not true would hide rows from whoever looks for them.
+    if spans::are_true(&chunk.spans, &found.finish()) {
+        Ok(())
+    } else {
+        Err(damage("its rows are not between the keys that the index names".into()))
+    }
 }
 
 #[cfg(test)]

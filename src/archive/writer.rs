@@ -1,7 +1,7 @@
 //! Writes an archive front to back, in one pass, into anything that takes bytes.
 //!
 //! Workers make [`SealedChunk`]s, each with a [`ChunkEncoder`] of its own; one [`ArchiveWriter`] puts them into the
-//! file in whatever order they come. Memory is that of the chunks on their way plus some 200 bytes for each chunk
+//! file in whatever order they come. Memory is that of the chunks on their way plus some 300 bytes for each chunk
 //! written. What [`ArchiveWriter::finish`] accepts, [`Archive::open`](super::reader::Archive::open) accepts.
 
 use std::fmt;
@@ -14,6 +14,7 @@ use super::compression::{Compression, Compressor};
 use super::error::ArchiveError;
 use super::index;
 use super::model::{Chunk, ChunkKind, FORMAT, Header, Table, Totals, VERSION};
+use super::spans::KeyColumns;
 use super::structure;
 use super::trailer::Trailer;
 use super::{MOST_CHUNK_BYTES, MOST_HEADER_BYTES, MOST_ROW_BYTES};
@@ -81,8 +82,8 @@ impl ChunkEncoder {
     }
 
     /// Seals a chunk of `rows` rows of one table: `raw` is [`table_line`] and then a line for each row. `range` is
-    /// the number of the page range, `piece` counts the chunks of that range from 0. The same `raw` gives the same
-    /// stored bytes.
+    /// the number of the page range, `piece` counts the chunks of that range from 0, `key` are the key columns of the
+    /// table, whose spans the index will give. The same `raw` gives the same stored bytes.
     ///
     /// Refuses a chunk without a row, one of several rows beyond [`MOST_CHUNK_BYTES`], and
     /// one of a single row beyond [`MOST_ROW_BYTES`]; aim at 1 to 4 MiB.
@@ -93,6 +94,7 @@ impl ChunkEncoder {
         piece: u32,
         raw: &[u8],
         rows: u64,
+        key: &KeyColumns,
     ) -> Result<SealedChunk, ArchiveError> {
         let bytes = raw.len() as u64;
         let most = if rows == 1 { MOST_ROW_BYTES } else { MOST_CHUNK_BYTES };
@@ -100,7 +102,10 @@ impl ChunkEncoder {
             let what = format!("a chunk of {rows} rows in {bytes} bytes");
             return Err(ArchiveError::Refused(what));
         }
-        self.seal(ChunkKind::Rows, Some(table), (range, piece), raw, rows)
+        let mut sealed = self.seal(ChunkKind::Rows, Some(table), (range, piece), raw, rows)?;
+        let first_row = memchr::memchr(b'\n', raw).map_or(raw.len(), |end| end + 1);
+        sealed.chunk.spans = key.spans(&raw[first_row..]);
+        Ok(sealed)
     }
 
     fn seal_header(&mut self, raw: &[u8]) -> Result<SealedChunk, ArchiveError> {
@@ -129,6 +134,7 @@ impl ChunkEncoder {
             bytes: raw.len() as u64,
             rows,
             sha256: sha256_hex(&stored),
+            spans: Vec::new(),
         };
         Ok(SealedChunk { chunk, stored })
     }
@@ -298,7 +304,9 @@ pub(crate) mod tests {
     pub(crate) fn seal(header: &Header, (table, range, piece): (u32, u32, u32), rows: u64) -> SealedChunk {
         let mut raw = table_line(&header.tables[table as usize]);
         raw.extend((0..rows).flat_map(|row| format!("[{row}]\n").into_bytes()));
-        ChunkEncoder::new(Compression::default()).unwrap().seal_rows(table, range, piece, &raw, rows).unwrap()
+        let key = KeyColumns::of(&header.tables[table as usize]);
+        let mut encoder = ChunkEncoder::new(Compression::default()).unwrap();
+        encoder.seal_rows(table, range, piece, &raw, rows, &key).unwrap()
     }
 
     fn create(header: &Header) -> ArchiveWriter<Vec<u8>> {
@@ -332,10 +340,11 @@ pub(crate) mod tests {
     fn chunks_that_no_reader_would_accept_are_refused() {
         let header = header(&["a"]);
         let mut encoder = ChunkEncoder::new(Compression::None).unwrap();
-        assert!(matches!(encoder.seal_rows(0, 0, 0, b"", 0), Err(ArchiveError::Refused(_))));
+        let key = KeyColumns::default();
+        assert!(matches!(encoder.seal_rows(0, 0, 0, b"", 0, &key), Err(ArchiveError::Refused(_))));
         let large = vec![b' '; (MOST_CHUNK_BYTES + 1) as usize];
-        assert!(matches!(encoder.seal_rows(0, 0, 0, &large, 2), Err(ArchiveError::Refused(_))));
-        assert!(encoder.seal_rows(0, 0, 0, &large, 1).is_ok());
+        assert!(matches!(encoder.seal_rows(0, 0, 0, &large, 2, &key), Err(ArchiveError::Refused(_))));
+        assert!(encoder.seal_rows(0, 0, 0, &large, 1, &key).is_ok());
         let foreign = seal(&super::tests::header(&["a", "b"]), (1, 0, 0), 1);
         assert!(matches!(create(&header).append(foreign), Err(ArchiveError::Refused(_))));
         for keys in [[(0, 0, 0), (0, 0, 0)], [(0, 0, 0), (0, 0, 2)], [(0, 0, 1), (0, 1, 0)]] {

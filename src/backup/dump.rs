@@ -9,11 +9,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::fill::Source;
+use super::pace::{self, Pace, Throttle, Yielding};
 use super::plan::{Plan, Unit};
 use super::work::{self, Role};
 use crate::archive::compression::Compression;
@@ -36,6 +38,10 @@ pub struct Dump<'a> {
     pub snapshot: &'a str,
     /// How chunks are compressed.
     pub compression: Compression,
+    /// How hard the server is worked.
+    pub pace: Pace,
+    /// When the snapshot was taken.
+    pub taken_at: Instant,
     /// Which phase the progress belongs to.
     pub phase: Phase,
     /// Listener.
@@ -56,6 +62,10 @@ pub(super) struct Shared {
     pub for_leader: Mutex<Vec<Unit>>,
     /// How chunks are compressed.
     pub compression: Compression,
+    /// Holds connections back to the rate that is wanted.
+    pub throttle: Throttle,
+    /// Lets connections pause for others; none where they need not.
+    pub yielding: Option<Yielding>,
     /// Which phase the progress belongs to.
     pub phase: Phase,
     /// Listener.
@@ -79,12 +89,16 @@ impl Dump<'_> {
         let stop = self.cancel.child_token();
         let read: HashSet<u32> = self.plan.units.iter().map(|u| u.relation).collect();
         let relations = self.catalog.relations.iter().filter(|r| read.contains(&r.oid));
+        let backends: Vec<i32> =
+            std::iter::once(leader).chain(&workers).map(|session| session.backend_pid).collect();
         let shared = Arc::new(Shared {
             sources: self.plan.parts.iter().map(Source::new).collect(),
             lock_names: relations.map(|r| (r.oid, format!("ONLY {}", r.quoted()))).collect(),
             units: Mutex::new(self.plan.units.iter().cloned().collect()),
             for_leader: Mutex::new(Vec::new()),
             compression: self.compression,
+            throttle: Throttle::new(self.pace.max_rate),
+            yielding: self.pace.nice.then(|| Yielding::new(&backends)),
             phase: self.phase,
             events: self.events.clone(),
             cancel: stop.clone(),
@@ -94,8 +108,9 @@ impl Dump<'_> {
         let (complete, is_complete) = oneshot::channel();
         let file = tokio::task::spawn_blocking(move || write_chunks(writer, receiver, is_complete));
 
+        let watch = tokio::spawn(pace::say_age(self.events.clone(), self.taken_at));
         let mut tasks = Vec::new();
-        for worker in workers {
+        for (number, worker) in (1..).zip(workers) {
             let (shared, sender) = (shared.clone(), sender.clone());
             let setup = format!(
                 "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}; {}",
@@ -106,7 +121,7 @@ impl Dump<'_> {
                 let result = tokio::select! {
                     biased;
                     () = shared.cancel.cancelled() => Err(Failure::interrupted()),
-                    result = work::drain(&worker, &shared, &sender, Role::Worker { setup: &setup }) => result,
+                    result = work::drain(&worker, &shared, &sender, Role::Worker { number, setup: &setup }) => result,
                 };
                 if result.is_err() {
                     shared.cancel.cancel();
@@ -149,6 +164,7 @@ impl Dump<'_> {
         // The file is always waited for: its error (a full disk) is why the workers' sends failed.
         let written =
             file.await.unwrap_or_else(|e| Err(Failure::failed(format!("the writer ended abnormally: {e}"))));
+        watch.abort();
         self.events.emit(Event::Finished { phase: self.phase });
         if self.cancel.is_cancelled() {
             return Err(Failure::interrupted());

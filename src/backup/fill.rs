@@ -13,6 +13,7 @@ use super::copy::CopyFormat;
 use super::dump::Shared;
 use super::plan::{Part, Unit};
 use crate::archive::error::ArchiveError;
+use crate::archive::spans::KeyColumns;
 use crate::archive::writer::{ChunkEncoder, SealedChunk, table_line};
 use crate::failure::Failure;
 use crate::postgres::copy::binary::{self, Tuple, TupleEncoder};
@@ -36,6 +37,8 @@ pub(super) struct Source {
     pub name: Arc<str>,
     /// The line that begins each chunk.
     head: Vec<u8>,
+    /// The columns whose spans go into the index.
+    key: KeyColumns,
     text: RowEncoder,
     binary: Option<TupleEncoder>,
 }
@@ -45,6 +48,7 @@ impl Source {
         Source {
             name: Arc::from(part.table.shown()),
             head: table_line(&part.table),
+            key: KeyColumns::of(&part.table),
             text: RowEncoder::new(part.forms.clone()),
             binary: part.binary.as_ref().map(|binary| binary.encoder(&part.forms)),
         }
@@ -110,8 +114,9 @@ impl<'a> Filler<'a> {
             None => ChunkEncoder::new(self.shared.compression).map_err(|e| Failure::from_archive(&e))?,
         };
         let (table, range) = (unit.table, unit.range);
+        let key = self.shared.sources[table as usize].key.clone();
         self.sealing.push_back(tokio::task::spawn_blocking(move || {
-            let chunk = encoder.seal_rows(table, range, full.piece, &full.raw, full.rows);
+            let chunk = encoder.seal_rows(table, range, full.piece, &full.raw, full.rows, &key);
             Sealed { encoder, chunk, raw: full.raw }
         }));
         Ok(())

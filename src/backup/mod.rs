@@ -8,6 +8,7 @@ pub mod destination;
 pub mod dump;
 mod fill;
 pub mod large_objects;
+pub mod pace;
 pub mod plan;
 pub mod ranges;
 pub mod run;
@@ -27,6 +28,7 @@ use crate::postgres::connect::Session;
 use crate::schema::Schema;
 use crate::selection::TableFilter;
 use copy::CopyFormat;
+use pace::Pace;
 use plan::Plan;
 
 /// Name and version of this program, as headers give it.
@@ -56,6 +58,8 @@ pub struct BackupOptions {
     pub compression: Compression,
     /// In which format the server sends rows. The archive is the same.
     pub format: CopyFormat,
+    /// How hard the server is worked.
+    pub pace: Pace,
     /// What is taken.
     pub content: Content,
     /// Roles of the cluster, too.
@@ -110,6 +114,8 @@ pub struct BackupResult {
     pub json_bytes: u64,
     /// Seconds from start to the durable file.
     pub seconds: f64,
+    /// Seconds for which the snapshot was held.
+    pub snapshot_seconds: f64,
     /// Connections that worked.
     pub jobs: usize,
     /// SHA-256 of the archive's index, which covers every byte of it.

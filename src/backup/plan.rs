@@ -159,9 +159,7 @@ impl Part {
             .collect();
         let key = catalog.key(relation.oid, |name| plain.iter().any(|c| c.name == name));
         let constraints = catalog
-            .constraints
-            .iter()
-            .filter(|c| c.table == relation.oid)
+            .constraints_of(relation.oid)
             .map(|c| model::Constraint {
                 name: c.name.clone(),
                 definition: c.definition.clone(),

@@ -83,19 +83,18 @@ impl Backup<'_> {
     async fn run(&self, started: Instant) -> Result<BackupResult, Failure> {
         let (options, session) = (self.options, self.session);
         let version = session.server_version_num;
-        // Reading the schema of many tables is work for two; rows ask for workers of their own when it is known how many.
-        let helps = options.content == Content::Schema && options.jobs > 1;
-        let second = if helps { self.connector.workers(1, self.events).await.pop() } else { None };
+        // Reading the definitions of many tables is work for two; how many there are for rows is not known yet.
+        let helps = options.jobs > 1;
+        let mut workers = if helps { self.connector.workers(1, self.events).await } else { Vec::new() };
         let taken = snapshot::take(
             &session.client,
-            second.as_ref().map(|s| &s.client),
+            workers.first().map(|s| &s.client),
             version,
             options,
             self.events,
         )
         .await?;
-        drop(second);
-        let started_at = Utc::now();
+        let (started_at, taken_at) = (Utc::now(), Instant::now());
         let Snapshot { catalog, plan, id, schema } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);
         let has_rows = options.content != Content::Schema;
@@ -120,13 +119,22 @@ impl Backup<'_> {
         };
         let header = header(catalog, plan, session, &options.filter, started_at, None, schema);
         let more = options.jobs.min(plan.units.len()).saturating_sub(1);
-        let workers = self.connector.workers(more, self.events).await;
+        workers.truncate(more);
+        for second in &workers {
+            second.client.batch_execute("ROLLBACK").await?;
+        }
+        if !helps || !workers.is_empty() {
+            let rest = more.saturating_sub(workers.len());
+            workers.extend(self.connector.workers(rest, self.events).await);
+        }
         let jobs = workers.len() + 1;
         let dump = Dump {
             plan,
             catalog,
             snapshot: id,
             compression: options.compression,
+            pace: options.pace,
+            taken_at,
             phase: Phase::Backup,
             events: self.events,
             cancel: self.cancel,
@@ -157,6 +165,7 @@ impl Backup<'_> {
             bytes: summary.file_bytes,
             json_bytes: summary.totals.bytes,
             seconds: started.elapsed().as_secs_f64(),
+            snapshot_seconds: taken_at.elapsed().as_secs_f64(),
             jobs,
             index_sha256: summary.index_sha256,
             foreign_tables: plan.foreign.clone(),

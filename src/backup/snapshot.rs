@@ -41,7 +41,8 @@ pub struct Snapshot {
 
 /// Opens a read-only transaction on `client`, locks what `options` want and takes the snapshot.
 ///
-/// `version` is `server_version_num`; a `second` connection helps to read a schema alone. On failure the transaction is left for the caller to end.
+/// `version` is `server_version_num`; a `second` connection helps to read the definitions. On failure the transactions are
+/// left for the caller to end.
 pub async fn take(
     client: &Client,
     second: Option<&Client>,
@@ -56,7 +57,7 @@ pub async fn take(
         let last = attempt == ATTEMPTS;
         let tried = match content {
             Content::Schema => schema_alone(client, second, &begin, version, &options.filter, events).await,
-            _ => try_to_take(client, &begin, version, options, events, last).await,
+            _ => try_to_take((client, second), &begin, version, options, events, last).await,
         };
         match tried {
             Ok(Some(snapshot)) => return Ok(snapshot),
@@ -110,7 +111,7 @@ fn is_gone(error: &Error) -> bool {
 
 /// One attempt; none when the set of tables changed meanwhile and it is not the last one.
 async fn try_to_take(
-    client: &Client,
+    (client, second): (&Client, Option<&Client>),
     begin: &str,
     version: u32,
     options: &BackupOptions,
@@ -119,19 +120,26 @@ async fn try_to_take(
 ) -> Result<Option<Snapshot>, Trouble> {
     let (filter, content) = (&options.filter, options.content);
     client.batch_execute(begin).await?;
-    let catalog = Catalog::read(client).await?;
+    let catalog = Catalog::read_tables(client).await?;
     client.batch_execute("ROLLBACK").await?;
     if content == Content::Data {
         check_filter(&catalog, filter, None)?;
     }
     let plan = Plan::new(&catalog, filter, options.format);
-    check_readable(&catalog, &plan, &wanted_sequences(&catalog, &plan, filter))?;
+    check_readable(&catalog, &plan, &HashSet::new())?;
 
     client.batch_execute(begin).await?;
     let relations: Vec<&Relation> = plan.parts.iter().filter_map(|p| catalog.relation(p.relation)).collect();
     lock(client, &relations, events).await?;
     let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
-    let mut now = Catalog::read(client).await?;
+    let (mut now, schema) = match second.filter(|_| content != Content::Data) {
+        Some(second) => {
+            take_over(second, &id, version).await?;
+            let (now, schema) = tokio::join!(Catalog::read(client), ddl::read(second, version));
+            (now?, Some(schema?))
+        }
+        None => (Catalog::read(client).await?, None),
+    };
     let locked = covered(&catalog, &plan);
     now.read_sizes(client, |relation| locked.contains(&relation.oid)).await?;
     let mut plan_now = Plan::new(&now, filter, options.format);
@@ -158,12 +166,21 @@ async fn try_to_take(
         large_objects::add(client, &now, &mut plan_now).await?;
     }
     now.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
-    let schema = match content {
-        Content::Data => None,
-        _ => Some(ddl::read(client, version).await?),
+    let schema = match (content, schema) {
+        (Content::Data, _) => None,
+        (_, Some(schema)) => Some(schema),
+        (_, None) => Some(ddl::read(client, version).await?),
     };
     check_filter(&now, filter, schema.as_ref())?;
     Ok(Some(Snapshot { catalog: now, plan: plan_now, id, schema }))
+}
+
+/// Brings another connection under the snapshot.
+async fn take_over(second: &Client, id: &str, version: u32) -> Result<(), Error> {
+    let fixed = settings::statements(version);
+    let id = quote::literal(id);
+    let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    second.batch_execute(&format!("ROLLBACK; {begin}; SET TRANSACTION SNAPSHOT {id}; {fixed}")).await
 }
 
 /// The same for objects without rows: the tables are held, so that none goes while it is described.
@@ -192,12 +209,7 @@ async fn schema_alone(
         Some(second) => {
             let id: String =
                 client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
-            let fixed = settings::statements(version);
-            let join = format!(
-                "ROLLBACK; BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}; {fixed}",
-                quote::literal(&id)
-            );
-            second.batch_execute(&join).await?;
+            take_over(second, &id, version).await?;
             ddl::read_over(client, second, version).await?
         }
     };

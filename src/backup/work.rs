@@ -4,6 +4,8 @@
 //! wait for a transaction that waits for the leader, a deadlock that no server can see. Such a unit is left to the leader,
 //! whose lock is held already.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::dump::{Shared, lock};
@@ -24,13 +26,16 @@ const TOGETHER: (usize, u64) = (100, 1 << 20);
 const MARK: &str = "SAVEPOINT pgkeep_unit";
 const GIVE_BACK: &str = "ROLLBACK TO SAVEPOINT pgkeep_unit";
 
+/// How long a connection pauses before it asks again whether it may go on.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Whose connection it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Role<'a> {
     /// The one that holds all locks.
     Leader,
-    /// Another one, which `setup` brings under the snapshot.
-    Worker { setup: &'a str },
+    /// Another one, counted from 1, which `setup` brings under the snapshot.
+    Worker { number: usize, setup: &'a str },
 }
 
 /// Takes units until none is left.
@@ -42,10 +47,17 @@ pub(super) async fn drain(
 ) -> Result<(), Failure> {
     match role {
         Role::Leader => session.client.batch_execute(MARK).await?,
-        Role::Worker { setup } => session.client.batch_execute(&format!("{setup} {MARK}")).await?,
+        Role::Worker { setup, .. } => session.client.batch_execute(&format!("{setup} {MARK}")).await?,
     }
     let mut filler = Filler::new(shared, sender);
     loop {
+        if let (Role::Worker { number, .. }, Some(yielding)) = (role, &shared.yielding) {
+            while !lock(&shared.units).is_empty()
+                && !yielding.may_work(session, number, &shared.events).await?
+            {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
         let units = take(shared);
         if units.is_empty() {
             break;
@@ -111,6 +123,7 @@ async fn read(
                 while let Some(payload) = messages.next(&mut rest) {
                     filling.message(&payload).await?;
                 }
+                shared.throttle.take(block.len()).await;
             }
             Ok(Some(CopyEvent::End)) => {
                 if let Some(filling) = current.take() {

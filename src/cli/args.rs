@@ -130,6 +130,22 @@ pub fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
+/// Parses bytes a second: the likes of `500k`, `20M` and `1G`, in powers of 1024 as Postgres's own tools have them.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || "write it like 500000, 500k, 20M or 1G".to_owned();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor = match unit {
+        "" => 1,
+        "k" | "K" | "kB" => 1 << 10,
+        "M" | "MB" => 1 << 20,
+        "G" | "GB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let rate = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)?;
+    if rate < 1024 { Err("must be at least 1k".to_owned()) } else { Ok(rate) }
+}
+
 /// Parses the likes of `10s`, `500ms` and `5min`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let duration =
@@ -139,4 +155,20 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err("must be between 1ms and 24days".to_owned());
     }
     Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rate;
+
+    #[test]
+    fn rates_have_units_of_1024() {
+        assert_eq!(rate("500000"), Ok(500_000));
+        assert_eq!(rate("32k"), Ok(32 << 10));
+        assert_eq!((rate("20M"), rate("20MB")), (Ok(20 << 20), Ok(20 << 20)));
+        assert_eq!(rate("1G"), Ok(1 << 30));
+        for wrong in ["", "k", "1T", "1.5M", "-1", "0", "100", "99999999999999G", "1 M"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
 }

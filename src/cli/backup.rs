@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
-use super::args::default_jobs;
+use super::args::{default_jobs, rate};
 use super::context::{Context, count};
 use crate::archive::compression::Compression;
 use crate::backup::copy::CopyFormat;
+use crate::backup::pace::Pace;
 use crate::backup::run::run as run_backup;
 use crate::backup::{BackupOptions, BackupResult, Content, Destination, Roles};
 use crate::failure::Failure;
@@ -22,6 +23,7 @@ use crate::selection::TableFilter;
 Examples:
   pgkeep backup -d postgres://app@db.example/shop
   pgkeep backup --exclude 'audit_*' --compress zstd
+  pgkeep backup --jobs 1 --max-rate 20M --nice
   pgkeep backup --out - | ssh archive.example 'cat > shop.json.gz'
 
 A pattern is schema.table or table (which means schema public); * and ? match as in a shell.")]
@@ -50,6 +52,12 @@ pub struct BackupArgs {
     /// Connections that read side by side [default: one for each core, at most 8]
     #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
     pub jobs: Option<usize>,
+    /// Bytes a second that the server sends at most, such as 500k, 20M or 1G (powers of 1024)
+    #[arg(long, value_name = "RATE", env = "PGKEEP_MAX_RATE", value_parser = rate)]
+    pub max_rate: Option<u64>,
+    /// Use fewer connections while other sessions are at work: one fewer for each of them, at least one
+    #[arg(long, env = "PGKEEP_NICE")]
+    pub nice: bool,
     /// In which form the server sends rows: binary, which costs it less, or text; the archive is the same
     #[arg(long, value_name = "FORMAT", env = "PGKEEP_COPY_FORMAT", value_enum, default_value = "binary")]
     pub copy_format: Format,
@@ -96,6 +104,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
             Format::Binary => CopyFormat::Binary,
             Format::Text => CopyFormat::Text,
         },
+        pace: Pace { max_rate: args.max_rate, nice: args.nice },
         content: match (args.data_only, args.schema_only) {
             (true, _) => Content::Data,
             (_, true) => Content::Schema,
@@ -107,7 +116,8 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
             _ => None,
         },
     };
-    let connector = context.connector()?;
+    let mut connector = context.connector()?;
+    connector.leave_free = args.jobs.is_none();
     context.note("INFO", &format!("backup of {} begins", connector.info.redacted()));
     let result = run_backup(&connector, &context.folders, &options, &context.events, &context.cancel).await?;
     context.note("INFO", &format!("backup ended: {} rows in {:.3} s", result.rows, result.seconds));

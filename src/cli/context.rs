@@ -97,7 +97,7 @@ impl Context {
         }
         let _ = self.target.set(info.redacted());
         let retry = RetryPolicy { attempts: self.global.connect_attempts, ..RetryPolicy::default() };
-        Ok(Connector { info, retry })
+        Ok(Connector { info, retry, leave_free: false })
     }
 
     /// Finds an archive by path or bare name.

@@ -145,19 +145,24 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failur
         critical: args.critical.clone(),
         objects,
     };
-    restore(context, options, args.shared.yes).await
+    restore(context, options, &args.shared).await
 }
 
 /// Restores, asking first where a restore cannot be undone.
-pub async fn restore(context: &Context, options: RestoreOptions, yes: bool) -> Result<Ending, Failure> {
-    let connector = context.connector()?;
+pub async fn restore(
+    context: &Context,
+    options: RestoreOptions,
+    shared: &SharedArgs,
+) -> Result<Ending, Failure> {
+    let mut connector = context.connector()?;
+    connector.leave_free = shared.jobs.is_none();
     context.note(
         "INFO",
         &format!("restore of {} into {} begins", options.archive.display(), connector.info.redacted()),
     );
     let prepared = prepare(&connector, &context.folders, options, &context.events, &context.cancel).await?;
     if prepared.needs_confirmation() {
-        confirm(context, &prepared, yes).await?;
+        confirm(context, &prepared, shared.yes).await?;
     }
     let outcome = prepared.execute(&context.events, &context.cancel).await?;
     context.note("INFO", &format!("restore ended: {:?}", outcome.log.status));

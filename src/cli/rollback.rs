@@ -50,7 +50,7 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Ending, Failu
         critical: Vec::new(),
         objects: ObjectOptions::everything(),
     };
-    restore(context, options, args.shared.yes).await
+    restore(context, options, &args.shared).await
 }
 
 /// The last safety backup that was taken of the target: a folder may hold those of several databases.

@@ -1,19 +1,22 @@
 //! `pgkeep show`.
 
-use std::io::{BufWriter, IsTerminal, Write};
+mod key;
+mod rows;
+
+use std::io::IsTerminal;
 use std::path::Path;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 
+use self::rows::Rows;
 use super::context::{Context, count, count_tables, invalid, print, printable};
 use super::diff::no_definitions;
 use super::table::layout;
 use super::{Ending, ddl};
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
-use crate::failure::{Failure, FailureKind};
-use crate::row;
+use crate::failure::Failure;
 use crate::schema::Object;
 use crate::schema::named::named;
 use crate::selection::Pattern;
@@ -24,8 +27,15 @@ use crate::selection::Pattern;
 Examples:
   pgkeep show shop_backup_20251128_074723
   pgkeep show shop_backup_20251128_074723 bookings | jq .status
+  pgkeep show shop_backup_20251128_074723 bookings --limit 10
+  pgkeep show shop_backup_20251128_074723 users --where-key id=4711
+  pgkeep show shop_backup_20251128_074723 booking_items --where-key booking_id=4711,line=2
   pgkeep show shop_backup_20251128_074723 --schema bookings
-  pgkeep show shop_backup_20251128_074723 --schema 'area(integer)'")]
+  pgkeep show shop_backup_20251128_074723 --schema 'area(integer)'
+
+--where-key compares texts: a value is found as it is printed. Of integers and uuids any spelling will do. \
+Where keys follow the order of the rows, as serial numbers and times do, a few chunks are read and not the table. \
+No such row: nothing is printed on standard output, and the exit code is 0.")]
 pub struct ShowArgs {
     /// Archive: a path, or a file name in backups/ or safety_backups/
     #[arg(value_name = "FILE")]
@@ -36,18 +46,28 @@ pub struct ShowArgs {
     /// Print definitions as SQL: all, or those of NAME: schema.name or name (public), * and ? as in a shell, with all that belongs to it
     #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA", num_args = 0..=1, default_missing_value = "")]
     pub schema: Option<String>,
+    /// Print at most the first N rows of TABLE
+    #[arg(long, value_name = "N", env = "PGKEEP_LIMIT")]
+    pub limit: Option<u64>,
+    /// Print the rows of TABLE with that key: several columns joined by commas or given one by one; any column if there is no key
+    #[arg(long, value_name = "COLUMN=VALUE", env = "PGKEEP_WHERE_KEY")]
+    pub where_key: Vec<String>,
 }
 
 /// Runs the command.
 pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     let path = context.find_archive(&args.file)?;
     let archive = Archive::open(&path).map_err(|e| invalid(&path, &e))?;
+    if !args.where_key.is_empty() && (args.table.is_none() || args.schema.is_some()) {
+        return Err(Failure::usage("--where-key finds rows of a table, and none is named")
+            .next("pgkeep show FILE TABLE --where-key COLUMN=VALUE"));
+    }
     if let Some(name) = &args.schema {
         definitions(context, &path, &archive, name, args.table.as_deref())?;
         return Ok(Ending::Done);
     }
     match &args.table {
-        Some(table) => rows(context, &path, &archive, table)?,
+        Some(table) => rows(context, &path, &archive, table, args)?,
         None => {
             let object = overview(&path, &archive);
             context.result(&object, &describe(&path.display().to_string(), &archive))?;
@@ -168,40 +188,25 @@ fn definitions(
     print(&format!("{text}\n"))
 }
 
-fn rows(context: &Context, path: &Path, archive: &Archive, table: &str) -> Result<(), Failure> {
+fn rows(
+    context: &Context,
+    path: &Path,
+    archive: &Archive,
+    table: &str,
+    args: &ShowArgs,
+) -> Result<(), Failure> {
     let pattern = Pattern::parse(table).map_err(|e| Failure::usage(e.to_string()))?;
     let tables = &archive.header().tables;
     let found: Vec<usize> =
         (0..tables.len()).filter(|i| pattern.matches(&tables[*i].schema, &tables[*i].name)).collect();
-    let [index] = found.as_slice() else {
+    let [index] = *found.as_slice() else {
         return Err(Failure::usage(format!("{} tables of the archive are called {table:?}", found.len()))
             .next("see the tables with pgkeep show FILE; a bare name means schema public"));
     };
-    context.claim_output();
-    let names: Vec<&str> = tables[*index].columns.iter().map(|c| c.name.as_str()).collect();
-    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    let mut object = Vec::new();
-    for chunk in archive.table_chunks(*index as u32) {
-        let rows = archive.read_rows(chunk).map_err(|e| invalid(path, &e))?;
-        for line in rows.rows() {
-            object.clear();
-            row::object(&names, line, &mut object).map_err(|e| {
-                let what = format!("{}: table {table}, chunk at byte {}: {e}", path.display(), chunk.offset);
-                Failure::new(FailureKind::Archive, what)
-            })?;
-            object.push(b'\n');
-            if let Err(error) = out.write_all(&object) {
-                return gone_or(error);
-            }
-        }
-    }
-    out.flush().or_else(gone_or)
-}
-
-/// A reader that has gone away (`| head`) is no failure.
-fn gone_or(error: std::io::Error) -> Result<(), Failure> {
-    if error.kind() == std::io::ErrorKind::BrokenPipe {
-        return Ok(());
-    }
-    Err(Failure::from_io("writing to standard output", &error))
+    let table = &tables[index];
+    let lookup = match args.where_key.as_slice() {
+        [] => None,
+        given => Some(key::lookup(table, given)?),
+    };
+    Rows { path, archive, index, table, lookup, limit: args.limit }.print(context)
 }

@@ -1,10 +1,13 @@
 //! The catalog as plain structs: tables with their columns and leaves, keys, constraints and sequences. `read` fills
 //! them in a constant number of queries, `query` holds the SQL.
 
+mod index;
 mod query;
 mod read;
 
 use std::collections::HashMap;
+
+use index::Index;
 
 use super::quote;
 use crate::selection::shown_name;
@@ -225,6 +228,8 @@ pub struct Catalog {
     pub outputs: HashMap<u32, OutputFunction>,
     /// Sequences in (schema, name) order; states are filled by [`Catalog::read_sequences`].
     pub sequences: Vec<SequenceInfo>,
+    /// Where things are, made at the first look-up: tables, keys and constraints stay where they are from then on.
+    pub(crate) index: Index,
 }
 
 impl Relation {
@@ -268,17 +273,22 @@ impl SequenceInfo {
 impl Catalog {
     /// The relation of this name.
     pub fn find(&self, schema: &str, name: &str) -> Option<&Relation> {
-        self.relations.iter().find(|r| r.schema == schema && r.name == name)
+        self.relations.get(self.places().named(schema, name)?)
     }
 
     /// The relation of this `oid`.
     pub fn relation(&self, oid: u32) -> Option<&Relation> {
-        self.relations.iter().find(|r| r.oid == oid)
+        self.relations.get(self.places().relation(oid)?)
     }
 
     /// The partitions right below a table.
     pub fn partitions(&self, oid: u32) -> impl Iterator<Item = &Relation> {
-        self.relations.iter().filter(move |r| r.partition_of == Some(oid))
+        self.places().partitions(oid).iter().filter_map(|at| self.relations.get(*at))
+    }
+
+    /// The constraints on a table.
+    pub fn constraints_of(&self, table: u32) -> impl Iterator<Item = &ConstraintInfo> {
+        self.places().constraints(table).iter().filter_map(|at| self.constraints.get(*at))
     }
 
     /// The partitioned tables above a partition, the nearest first.
@@ -305,6 +315,7 @@ impl Catalog {
 
     /// The best key of a table that has only columns out of `usable`.
     pub fn key(&self, table: u32, usable: impl Fn(&str) -> bool) -> Option<&Key> {
-        self.keys.iter().find(|k| k.table == table && k.columns.iter().all(|c| usable(&c.name)))
+        let keys = self.places().keys(table).iter().filter_map(|at| self.keys.get(*at));
+        keys.into_iter().find(|k| k.columns.iter().all(|c| usable(&c.name)))
     }
 }

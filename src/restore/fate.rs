@@ -57,7 +57,7 @@ pub async fn ask(connector: &Connector, transaction: Option<&Transaction>, event
     let attempts = connector.retry.attempts.saturating_mul(2);
     // A standby among several hosts may lag behind, and would know nothing of what was committed.
     let info = ConnInfo { target: TargetSession::Primary, ..connector.info.clone() };
-    let connector = Connector { info, retry: RetryPolicy { attempts, ..connector.retry } };
+    let connector = Connector { info, retry: RetryPolicy { attempts, ..connector.retry }, leave_free: true };
     for number in 0..QUESTIONS {
         let session = connector.connect(events).await.ok()?;
         let question = async {

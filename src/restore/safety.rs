@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::archive::validate::{ValidateOptions, validate};
 use crate::backup::copy::CopyFormat;
 use crate::backup::destination::to_folder;
 use crate::backup::dump::Dump;
+use crate::backup::pace::Pace;
 use crate::backup::plan::{Plan, Rows};
 use crate::backup::{header, large_objects, ranges, snapshot};
 use crate::connection::Connector;
@@ -117,6 +119,8 @@ impl Safety<'_> {
             catalog: &self.catalog,
             snapshot: &id,
             compression: Compression::default(),
+            pace: Pace::default(),
+            taken_at: Instant::now(),
             phase: Phase::SafetyBackup,
             events: self.events,
             cancel: self.cancel,

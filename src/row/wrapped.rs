@@ -71,6 +71,13 @@ fn expect(line: &[u8], at: usize, wanted: u8) -> Result<usize, Fault> {
     }
 }
 
+/// What a cell means that is a string; none where it is not one.
+pub(crate) fn unescaped(cell: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    let end = cell.strip_prefix(b"\"").and_then(|_| unescape(cell, 1, &mut text).ok())?;
+    (end == cell.len()).then_some(text)
+}
+
 /// Appends what the string means whose first byte after the quote is at `at`; returns where it ends.
 fn unescape(line: &[u8], mut at: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
     loop {

@@ -7,6 +7,7 @@ use pgkeep::archive::model::{
     Chunk, Column, Constraint, FORMAT, Guards, Header, Kind, Selection, Sequence, Source, Table, Totals,
     VERSION,
 };
+use pgkeep::archive::spans::KeyColumns;
 use pgkeep::archive::validate::{Report, ValidateOptions, validate};
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
 use pgkeep::archive::{Archive, ArchiveError};
@@ -129,7 +130,9 @@ pub fn sample(compression: Compression) -> Vec<u8> {
     for (table, range, piece, rows) in ROWS {
         let mut raw = table_line(&header.tables[table as usize]);
         raw.extend(rows.iter().flat_map(|row| [row.as_bytes(), b"\n"].concat()));
-        writer.append(encoder.seal_rows(table, range, piece, &raw, rows.len() as u64).unwrap()).unwrap();
+        let key = KeyColumns::of(&header.tables[table as usize]);
+        let sealed = encoder.seal_rows(table, range, piece, &raw, rows.len() as u64, &key);
+        writer.append(sealed.unwrap()).unwrap();
     }
     let (bytes, summary) = writer.finish().unwrap();
     assert_eq!(summary.file_bytes, bytes.len() as u64);
@@ -176,11 +179,12 @@ impl Parts {
         }
     }
 
-    /// Gives a chunk other contents; the index says what is true of them.
+    /// Gives a chunk other contents; the index says what is true of them, and nothing of their keys.
     pub fn set_raw(&mut self, chunk: usize, raw: &[u8]) {
         let (described, stored) = &mut self.chunks[chunk];
         self.totals.bytes = self.totals.bytes - described.bytes + raw.len() as u64;
         described.bytes = raw.len() as u64;
+        described.spans.clear();
         *stored = self.compression.compress(raw);
     }
 

@@ -7,6 +7,7 @@ use pgkeep::archive::compression::Compression;
 use pgkeep::archive::file::AtomicFile;
 use pgkeep::archive::model::Header;
 use pgkeep::archive::reader::Archive;
+use pgkeep::archive::spans::KeyColumns;
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
 
 use crate::support::Database;
@@ -24,9 +25,9 @@ fn forged(from: &Path, to: &Path, change: impl FnOnce(&mut Header)) {
         let rows = archive.read_rows(chunk).unwrap();
         let table = chunk.table.unwrap();
         let raw = [table_line(&header.tables[table as usize]).as_slice(), rows.lines()].concat();
-        writer
-            .append(encoder.seal_rows(table, chunk.range, chunk.piece, &raw, rows.row_count()).unwrap())
-            .unwrap();
+        let key = KeyColumns::of(&header.tables[table as usize]);
+        let sealed = encoder.seal_rows(table, chunk.range, chunk.piece, &raw, rows.row_count(), &key);
+        writer.append(sealed.unwrap()).unwrap();
     }
     writer.finish().unwrap().0.commit().unwrap();
 }

@@ -2,11 +2,14 @@
 //! precedence, standard output holds what it should and nothing else.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../archives/mod.rs"]
+mod archives;
 mod configuration;
 mod documents;
 mod links;
 mod lists;
 mod output;
+mod rows;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use pgkeep::archive::compression::Compression;
 use pgkeep::archive::model::{Column, FORMAT, Header, Kind, Selection, Sequence, Source, Table, VERSION};
 use pgkeep::archive::reader::Archive;
+use pgkeep::archive::spans::KeyColumns;
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
 use pgkeep::schema::{self, Object, Schema};
 
@@ -42,7 +43,8 @@ fn write(path: &Path, header: &Header, chunks: &[&str]) {
     for (range, rows) in chunks.iter().enumerate() {
         let mut raw = table_line(&header.tables[0]);
         raw.extend(rows.lines().flat_map(|row| [row.as_bytes(), b"\n"].concat()));
-        let sealed = encoder.seal_rows(0, range as u32, 0, &raw, rows.lines().count() as u64);
+        let sealed =
+            encoder.seal_rows(0, range as u32, 0, &raw, rows.lines().count() as u64, &KeyColumns::default());
         writer.append(sealed.unwrap()).unwrap();
     }
     writer.finish().unwrap();

@@ -8,7 +8,7 @@ use super::{
     Catalog, ColumnInfo, ConstraintInfo, ForeignKey, ForeignKeyColumn, Key, KeyColumn, OutputFunction,
     Relation, RelationKind, SequenceInfo, ServerFacts, query,
 };
-use crate::postgres::quote;
+use crate::postgres::{error as pg, quote};
 
 impl Catalog {
     /// Reads what the server is.
@@ -48,16 +48,35 @@ impl Catalog {
 
     /// Reads the catalog under the transaction's snapshot, sequence states excepted.
     pub async fn read(client: &Client) -> Result<Catalog, Error> {
-        let server = Catalog::read_server(client).await?;
-        let mut relations = read_relations(client).await?;
-        let domains: HashMap<u32, (u32, String)> = client
-            .query_typed(query::DOMAINS, &[])
-            .await?
-            .iter()
-            .map(|r| (r.get(0), (r.get(1), r.get(2))))
-            .collect();
+        // One behind the other over the connection, without waiting for an answer before the next question.
+        let (server, relations, domains, columns, outputs, keys, constraints, sequences) = tokio::join!(
+            Catalog::read_server(client),
+            read_relations(client),
+            client.query_typed(query::DOMAINS, &[]),
+            client.query_typed(query::COLUMNS, &[]),
+            client.query_typed(query::OUTPUTS, &[]),
+            read_keys(client),
+            read_constraints(client),
+            read_sequence_list(client),
+        );
+        let mut answers = Answers::default();
+        let server = answers.take(server)?;
+        let relations = answers.take(relations)?;
+        let domains = answers.take(domains)?;
+        let columns = answers.take(columns)?;
+        let outputs = answers.take(outputs)?;
+        let keys = answers.take(keys)?;
+        let constraints = answers.take(constraints)?;
+        let sequences = answers.take(sequences)?;
+        answers.end()?;
+        let (mut relations, keys) = (relations.unwrap_or_default(), keys.unwrap_or_default());
+        let (server, constraints) = (server.unwrap_or_default(), constraints.unwrap_or_default());
+        let (domains, outputs) = (domains.unwrap_or_default(), outputs.unwrap_or_default());
+        let sequences = sequences.unwrap_or_default();
+        let domains: HashMap<u32, (u32, String)> =
+            domains.iter().map(|r| (r.get(0), (r.get(1), r.get(2)))).collect();
         let position: HashMap<u32, usize> = relations.iter().enumerate().map(|(i, r)| (r.oid, i)).collect();
-        for row in client.query_typed(query::COLUMNS, &[]).await? {
+        for row in columns.unwrap_or_default() {
             let Some(&at) = position.get(&row.get::<_, u32>(0)) else { continue };
             let mut base_type: u32 = row.get(3);
             let mut domain_over = None;
@@ -75,7 +94,6 @@ impl Catalog {
                 output: row.get(6),
             });
         }
-        let outputs = client.query_typed(query::OUTPUTS, &[]).await?;
         Ok(Catalog {
             server,
             relations,
@@ -86,9 +104,10 @@ impl Catalog {
                     (row.get(0), OutputFunction { call: quote::qualified(row.get(1), row.get(2)), takes })
                 })
                 .collect(),
-            keys: read_keys(client).await?,
-            constraints: read_constraints(client).await?,
-            sequences: read_sequence_list(client).await?,
+            keys,
+            constraints,
+            sequences,
+            ..Catalog::default()
         })
     }
 
@@ -141,6 +160,30 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+}
+
+/// Answers to several questions in one transaction: after one that failed all others only say that the transaction is
+/// aborted, and the one that failed is the one to be told.
+#[derive(Default)]
+struct Answers(Option<Error>);
+
+impl Answers {
+    /// The answer; none where the question was not answered because of another one.
+    fn take<T>(&mut self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
+        match answer {
+            // in_failed_sql_transaction
+            Err(error) if pg::sqlstate(&error) == Some("25P02") => {
+                self.0.get_or_insert(error);
+                Ok(None)
+            }
+            answer => answer.map(Some),
+        }
+    }
+
+    /// After all: the transaction had been aborted before.
+    fn end(self) -> Result<(), Error> {
+        self.0.map_or(Ok(()), Err)
     }
 }
 
