@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::archive::reader::Archive;
 use crate::archive::writer::ArchiveWriter;
 use crate::backup::copy::CopyFormat;
 use crate::backup::dump::Dump;
+use crate::backup::pace::Pace;
 use crate::backup::plan::{Pages, Plan, Rows, Unit};
 use crate::backup::{header, ranges};
 use crate::connection::Connector;
@@ -170,6 +172,8 @@ async fn checksums(
         snapshot,
         compression,
         phase: Phase::Compare,
+        pace: Pace::default(),
+        taken_at: Instant::now(),
         events: by.events,
         cancel: by.cancel,
     };
