@@ -11,6 +11,7 @@ use std::sync::Arc;
 use pgkeep::archive::compression::Compression;
 use pgkeep::archive::file::AtomicFile;
 use pgkeep::archive::reader::Archive;
+use pgkeep::archive::spans::KeyColumns;
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
 use support::{Database, Pgkeep, Run, fixture, majors, shared};
 
@@ -266,21 +267,22 @@ fn with_rows(archive: &Path, rows: &[&str]) -> String {
     let file = AtomicFile::create(Path::new(&path)).unwrap();
     let mut writer = ArchiveWriter::create(file, Compression::default(), archive.header()).unwrap();
     let mut encoder = ChunkEncoder::new(Compression::default()).unwrap();
+    let tables = &archive.header().tables;
     for chunk in archive.chunks().iter().filter(|c| c.table.is_some()) {
-        let read = archive.read_rows(chunk).unwrap();
-        let sealed = encoder
-            .seal_rows(chunk.table.unwrap(), chunk.range, chunk.piece, read.raw(), chunk.rows)
-            .unwrap();
-        writer.append(sealed).unwrap();
+        let (table, read) = (chunk.table.unwrap(), archive.read_rows(chunk).unwrap());
+        let key = KeyColumns::of(&tables[table as usize]);
+        let sealed = encoder.seal_rows(table, chunk.range, chunk.piece, read.raw(), chunk.rows, &key);
+        writer.append(sealed.unwrap()).unwrap();
     }
-    let table = archive.header().tables.iter().position(|t| t.name == "big").unwrap();
-    let mut raw = table_line(&archive.header().tables[table]);
+    let table = tables.iter().position(|t| t.name == "big").unwrap();
+    let mut raw = table_line(&tables[table]);
     for row in rows {
         raw.extend_from_slice(row.as_bytes());
         raw.push(b'\n');
     }
-    let sealed = encoder.seal_rows(table as u32, 1000, 0, &raw, rows.len() as u64).unwrap();
-    writer.append(sealed).unwrap();
+    let key = KeyColumns::of(&tables[table]);
+    let sealed = encoder.seal_rows(table as u32, 1000, 0, &raw, rows.len() as u64, &key);
+    writer.append(sealed.unwrap()).unwrap();
     writer.finish().unwrap().0.commit().unwrap();
     path
 }
