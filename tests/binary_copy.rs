@@ -14,7 +14,7 @@ use pgkeep::postgres::catalog::{Catalog, Relation, RelationKind};
 use pgkeep::postgres::connect::{RetryPolicy, Session, connect};
 use pgkeep::postgres::conninfo::ConnInfo;
 use pgkeep::postgres::copy::RowEncoder;
-use pgkeep::postgres::copy::binary::{Tuple, header_length};
+use pgkeep::postgres::copy::binary::{LastDay, Tuple, header_length};
 use pgkeep::postgres::settings;
 use pgkeep::postgres::tap::{CopyEvent, CopyMessages};
 use support::{Pgkeep, fixture, majors, shared};
@@ -78,14 +78,17 @@ async fn compare(session: &Session, catalog: &Catalog, relation: &Relation, whol
     }
     let encoder = binary.encoder(&part.forms);
     let mut rest = &other[header_length(&other).unwrap().unwrap()..];
+    let mut last_day = LastDay::default();
     for expected in &expected {
         let mut line = Vec::new();
-        let Tuple::Row(length) = encoder.encode(rest, &mut line).unwrap() else { panic!("no row") };
+        let Tuple::Row(length) = encoder.encode(rest, &mut last_day, &mut line).unwrap() else {
+            panic!("no row")
+        };
         rest = &rest[length..];
         let show = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
         assert_eq!(show(&line), show(expected), "{}, Postgres {}", relation.name, catalog.server.version);
     }
-    assert_eq!(encoder.encode(rest, &mut Vec::new()).unwrap(), Tuple::End(rest.len()));
+    assert_eq!(encoder.encode(rest, &mut last_day, &mut Vec::new()).unwrap(), Tuple::End(rest.len()));
     expected.len()
 }
 
@@ -294,6 +297,7 @@ fn what_is_no_tuple_is_an_error_and_never_a_panic() {
         Wire::Array,
     ];
     let mut random = Random(7);
+    let mut last_day = LastDay::default();
     for wire in wires {
         for form in [CellForm::Text, CellForm::Number, CellForm::Boolean, CellForm::Json] {
             let encoder = TupleEncoder::new(vec![(wire, form)], 180_000);
@@ -303,7 +307,7 @@ fn what_is_no_tuple_is_an_error_and_never_a_panic() {
                         (0..length).map(|_| (random.next() >> (random.next() % 60)) as u8).collect();
                     let tuple = [&[0, 1][..], &(length as u32).to_be_bytes(), &value].concat();
                     let mut line = b"kept".to_vec();
-                    match encoder.encode(&tuple, &mut line) {
+                    match encoder.encode(&tuple, &mut last_day, &mut line) {
                         Ok(Tuple::Row(used)) => {
                             assert_eq!(used, tuple.len());
                             pgkeep::row::check(&line[4..], 1).unwrap();
@@ -314,7 +318,10 @@ fn what_is_no_tuple_is_an_error_and_never_a_panic() {
                     // Cut anywhere, it is no row yet.
                     if length > 0 {
                         let cut = random.next() as usize % tuple.len();
-                        assert!(matches!(encoder.encode(&tuple[..cut], &mut line), Ok(Tuple::Incomplete)));
+                        assert!(matches!(
+                            encoder.encode(&tuple[..cut], &mut last_day, &mut line),
+                            Ok(Tuple::Incomplete)
+                        ));
                     }
                 }
             }

@@ -16,7 +16,7 @@ use crate::archive::error::ArchiveError;
 use crate::archive::spans::KeyColumns;
 use crate::archive::writer::{ChunkEncoder, SealedChunk, table_line};
 use crate::failure::Failure;
-use crate::postgres::copy::binary::{self, Tuple, TupleEncoder};
+use crate::postgres::copy::binary::{self, LastDay, Tuple, TupleEncoder};
 use crate::postgres::copy::{CopyError, RowEncoder};
 use crate::progress::Event;
 
@@ -100,6 +100,7 @@ impl<'a> Filler<'a> {
             partial: Vec::new(),
             begun: false,
             ended: false,
+            last_day: LastDay::default(),
             reported_bytes: 0,
         }
     }
@@ -161,6 +162,7 @@ pub(super) struct UnitFiller<'f, 'a> {
     /// Whether the header of the binary format has been read, and its end.
     begun: bool,
     ended: bool,
+    last_day: LastDay,
     reported_bytes: u64,
 }
 
@@ -214,7 +216,10 @@ impl UnitFiller<'_, '_> {
         }
         while !self.ended {
             let before = self.filling.len();
-            match encoder.encode(&bytes[at..], &mut self.filling).map_err(|e| self.unreadable(&e))? {
+            match encoder
+                .encode(&bytes[at..], &mut self.last_day, &mut self.filling)
+                .map_err(|e| self.unreadable(&e))?
+            {
                 Tuple::Row(length) => {
                     self.row_written(before);
                     at += length;

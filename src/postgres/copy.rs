@@ -8,6 +8,7 @@
 pub mod binary;
 mod decode;
 mod encode;
+pub mod pack;
 
 use thiserror::Error;
 

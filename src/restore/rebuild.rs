@@ -7,8 +7,11 @@
 mod after;
 mod dismantle;
 mod extensions;
+mod foreign_keys;
 mod load;
 mod pool;
+mod resources;
+mod rows;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -174,11 +177,13 @@ impl Rebuild<'_> {
         let client = &self.session.client;
         *workers = self.connector.workers(self.options.jobs.saturating_sub(1), self.events).await;
         let sessions: Vec<&Session> = std::iter::once(self.session).chain(workers.iter()).collect();
+        let memory = resources::memory(client, sessions.len()).await?;
         for session in &sessions {
             let stay = settings::stay_while_idle(session.server_version_num);
-            session.client.batch_execute(&format!("SET synchronous_commit = off; {stay}")).await?;
+            session.client.batch_execute(&format!("SET synchronous_commit = off; {memory} {stay}")).await?;
             self.take_archived_path(session).await?;
         }
+        let after = after::After::new(self);
 
         self.define(|o| o.section == Section::PreData).await?;
         if self.options.objects.data {
@@ -201,7 +206,7 @@ impl Rebuild<'_> {
             for table in plan.tables.iter().chain(&plan.large_objects) {
                 log.before_counts.insert(table.shown.clone(), 0);
             }
-            let loaded = load::all(self, &sessions, &plan).await?;
+            let loaded = load::all(self, &sessions, &plan, &catalog, &after).await?;
             for (table, rows, seconds) in loaded {
                 log.after_counts.insert(table.clone(), rows);
                 let outcome = TableOutcome { inserted: rows, seconds, ..TableOutcome::default() };
@@ -212,15 +217,17 @@ impl Rebuild<'_> {
             sequences::apply(client, &plan.sequences, super::Mode::Exact, &mut applied).await?;
             client.batch_execute("COMMIT").await?;
             log.sequences_set = applied.set.into_iter().collect();
+        } else {
+            self.events.emit(Event::Started { phase: Phase::Finish, total_bytes: 0 });
         }
-        after::all(self, &sessions).await?;
+        after.rest(self, &sessions).await?;
         // With everything in place: what reads tables under other roles' privileges, and what would act upon the rest.
         self.privileges(log).await?;
         self.define(|o| o.kind.is_last() && o.kind != Kind::EventTrigger).await?;
         self.define(|o| o.kind == Kind::EventTrigger).await?;
         client
             .batch_execute(
-                "RESET synchronous_commit; SELECT pg_catalog.set_config('pgkeep.search_path', '', false)",
+                "RESET synchronous_commit; RESET maintenance_work_mem; SELECT pg_catalog.set_config('pgkeep.search_path', '', false)",
             )
             .await?;
         // The transactions before it were not waited for; this one is, and with it all before it.

@@ -119,10 +119,10 @@ pub async fn copy_chunks(
             if let Err(error) = sink.send(message?).await {
                 // The server's reason for not taking any more comes with the end of the COPY.
                 let error = sink.finish().await.err().unwrap_or(error);
-                return Err(loading(describe_refusal(table, &error)));
+                return Err(loading(describe_refusal(table, &error, 0)));
             }
         }
-        rows = sink.finish().await.map_err(|e| loading(describe_refusal(table, &e)))?;
+        rows = sink.finish().await.map_err(|e| loading(describe_refusal(table, &e, 0)))?;
     }
     if rows != archived {
         return Err(Failure::failed(format!(
@@ -184,8 +184,9 @@ fn decode(
     receiver
 }
 
-/// What the server refused, and in which archived row. The context's text holds the value, and is left out.
-fn describe_refusal(table: &TablePlan, error: &tokio_postgres::Error) -> Failure {
+/// What the server refused, and in which archived row; `before` came by an earlier COPY. The context's text holds the
+/// value, and is left out.
+pub fn describe_refusal(table: &TablePlan, error: &tokio_postgres::Error, before: u64) -> Failure {
     let mut failure = Failure::from_server(error);
     // Messages of class 22 (data exception) end in the value.
     if pg::sqlstate(error).is_some_and(|code| code.starts_with("22"))
@@ -204,7 +205,8 @@ fn describe_refusal(table: &TablePlan, error: &tokio_postgres::Error) -> Failure
     if about_a_row {
         failure = failure.next("bring the target's types to the archive's, leave the table out with --exclude, or use --keep-going to restore the other tables");
     }
-    if let Some(line) = after(", line ").filter(|l| l.bytes().all(|b| b.is_ascii_digit())) {
+    if let Some(line) = after(", line ").and_then(|l| l.parse::<u64>().ok()).map(|l| l.saturating_add(before))
+    {
         let column = after(", column ").filter(|c| table.columns.contains(c));
         let column = column.map(|c| format!(", column {c}")).unwrap_or_default();
         failure.what = format!("archived row {line}{column}: {}", failure.what);

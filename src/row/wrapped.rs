@@ -79,7 +79,7 @@ pub(crate) fn unescaped(cell: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Appends what the string means whose first byte after the quote is at `at`; returns where it ends.
-fn unescape(line: &[u8], mut at: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
+pub(crate) fn unescape(line: &[u8], mut at: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
     loop {
         at = copy_plain::<true>(line, at, out);
         match line.get(at) {

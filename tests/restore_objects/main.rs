@@ -13,6 +13,7 @@ mod excluded;
 mod fixture;
 mod killed;
 mod later;
+mod loaded;
 mod merged;
 mod migrated;
 mod occupied;

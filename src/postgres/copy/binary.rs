@@ -12,9 +12,11 @@ mod datetime;
 mod network;
 mod number;
 
+pub use datetime::LastDay;
+
 use super::encode::{kept_number, wrap_json};
 use super::{CopyError, CopyProblem};
-use crate::row::scan::{copy_short, escape_into, push_hex};
+use crate::row::scan::{copy_short, escape_into};
 use crate::row::wrapped::wrap_hex;
 use crate::row::{CellForm, utf8};
 
@@ -166,8 +168,13 @@ impl TupleEncoder {
     }
 
     /// Appends the JSON array for the tuple at the beginning of `bytes`. Where it is no whole tuple, or after an error,
-    /// `out` is as it was.
-    pub fn encode(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Tuple, CopyError> {
+    /// `out` is as it was. `last_day` spares work from one row to the next and changes nothing.
+    pub fn encode(
+        &self,
+        bytes: &[u8],
+        last_day: &mut LastDay,
+        out: &mut Vec<u8>,
+    ) -> Result<Tuple, CopyError> {
         let Some((count, _)) = bytes.split_first_chunk::<2>() else { return Ok(Tuple::Incomplete) };
         let count = i16::from_be_bytes(*count);
         if count == -1 {
@@ -204,7 +211,7 @@ impl TupleEncoder {
                 out.truncate(start);
                 return Ok(Tuple::Incomplete);
             };
-            if let Err(problem) = self.server.cell(*wire, *form, value, out) {
+            if let Err(problem) = self.server.cell(*wire, *form, value, last_day, out) {
                 out.truncate(start);
                 return Err(failed(problem));
             }
@@ -218,7 +225,14 @@ impl TupleEncoder {
 impl Server {
     /// Writes a value as its cell.
     #[inline]
-    fn cell(self, wire: Wire, form: CellForm, value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    fn cell(
+        self,
+        wire: Wire,
+        form: CellForm,
+        value: &[u8],
+        last_day: &mut LastDay,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
         match wire {
             Wire::Text => {
                 string(value, out);
@@ -235,7 +249,7 @@ impl Server {
             }
             Wire::Float4 | Wire::Float8 if form == CellForm::Number => {
                 let start = out.len();
-                self.text(wire, value, out)?;
+                self.text(wire, value, last_day, out)?;
                 if kept_number(out.get(start..).unwrap_or_default()) {
                     return Ok(());
                 }
@@ -257,14 +271,14 @@ impl Server {
             }
             Wire::Array => {
                 let mut text = Vec::with_capacity(2 * value.len());
-                self.text(wire, value, &mut text)?;
+                self.text(wire, value, last_day, &mut text)?;
                 string(&text, out);
                 Ok(())
             }
             // What the others print needs no escape.
             _ => {
                 out.push(b'"');
-                self.text(wire, value, out)?;
+                self.text(wire, value, last_day, out)?;
                 out.push(b'"');
                 Ok(())
             }
@@ -273,7 +287,13 @@ impl Server {
 
     /// Writes a value as its type's output function prints it.
     #[inline]
-    fn text(self, wire: Wire, value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    fn text(
+        self,
+        wire: Wire,
+        value: &[u8],
+        last_day: &mut LastDay,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
         match wire {
             Wire::Bool => {
                 let [byte] = fixed(value)?;
@@ -299,11 +319,13 @@ impl Server {
             Wire::Date => datetime::date(i32::from_be_bytes(fixed(value)?), out)?,
             Wire::Time => datetime::time(i64::from_be_bytes(fixed(value)?), out)?,
             Wire::TimeTz => datetime::time_tz(fixed(value)?, out)?,
-            Wire::Timestamp => datetime::timestamp(i64::from_be_bytes(fixed(value)?), b"", out)?,
-            Wire::TimestampTz => datetime::timestamp(i64::from_be_bytes(fixed(value)?), b"+00", out)?,
+            Wire::Timestamp => datetime::timestamp(i64::from_be_bytes(fixed(value)?), b"", last_day, out)?,
+            Wire::TimestampTz => {
+                datetime::timestamp(i64::from_be_bytes(fixed(value)?), b"+00", last_day, out)?
+            }
             Wire::Interval => datetime::interval(fixed(value)?, self.infinite_intervals, out),
             Wire::Inet => network::inet(value, out)?,
-            Wire::Array => self.array(value, out)?,
+            Wire::Array => self.array(value, last_day, out)?,
         }
         Ok(())
     }
@@ -356,25 +378,31 @@ fn json(text: &[u8], out: &mut Vec<u8>) {
     wrap_json(start, text.iter().any(|byte| *byte < b' '), out);
 }
 
-fn hex(value: &[u8], out: &mut Vec<u8>) {
-    out.reserve(2 * value.len());
-    for byte in value {
-        push_hex(*byte, out);
+/// Two lower-case digits for each byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
     }
+    table
+};
+
+fn hex(value: &[u8], out: &mut Vec<u8>) {
+    out.extend(value.iter().flat_map(|byte| HEX[usize::from(*byte)]));
 }
 
 #[inline]
 fn uuid(value: [u8; 16], out: &mut Vec<u8>) {
     let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (i, byte) in value.into_iter().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            at += 1;
-        }
-        let digits = b"0123456789abcdef";
-        text[at] = digits[usize::from(byte >> 4)];
-        text[at + 1] = digits[usize::from(byte & 15)];
-        at += 2;
+    // Where the digits of each byte stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    for (place, byte) in PLACES.into_iter().zip(value) {
+        let [high, low] = HEX[usize::from(byte)];
+        text[place] = high;
+        text[place + 1] = low;
     }
     out.extend_from_slice(&text);
 }

@@ -1,28 +1,38 @@
-//! Rows straight into their tables, several tables at once. One table is one connection's work, so that its rows come to
-//! lie in the archive's order.
+//! Rows straight into their tables, several tables at once, and indexes behind them. One table is one connection's
+//! work, so that its rows come to lie in the archive's order. As soon as the rows of a table are in, what stands on
+//! them is made, while other tables are still loaded.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Rebuild;
-use super::pool::{self, Job};
+use super::after::{self, After};
+use super::pool::{self, Job, Step};
+use super::rows::{self, Way};
 use crate::archive::model::Chunk;
 use crate::failure::Failure;
+use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
+use crate::postgres::copy::pack::{Packing, RowPacker};
 use crate::progress::{Event, Phase};
+use crate::restore::large_objects;
+use crate::restore::objects::apply::What;
 use crate::restore::plan::{RestorePlan, TablePlan};
-use crate::restore::{large_objects, stage};
+use crate::schema::Object;
 
 /// Small tables are loaded together in one transaction: up to so many, and so many bytes of JSON.
-const TOGETHER: (usize, u64) = (200, 16 << 20);
+const TOGETHER: (usize, u64) = (200, 8 << 20);
 
-/// Loads all tables of the plan. Returns for each its name, rows and seconds.
+/// Loads all tables of the plan and makes what can be made right behind them; [`Phase::Finish`] has begun then. Returns for
+/// each table its name, rows and seconds.
 pub async fn all(
     rebuild: &Rebuild<'_>,
     sessions: &[&Session],
     plan: &RestorePlan,
+    catalog: &Catalog,
+    after: &After<'_>,
 ) -> Result<Vec<(String, u64, f64)>, Failure> {
     let bytes = |t: &TablePlan| rebuild.archive.table_chunks(t.index).iter().map(|c| c.bytes).sum::<u64>();
     let all = || plan.tables.iter().chain(&plan.large_objects);
@@ -30,42 +40,88 @@ pub async fn all(
     rebuild.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
     let loaded: BTreeMap<String, (u64, f64)> = all().map(|t| (t.shown.clone(), (0, 0.0))).collect();
     let loaded = Mutex::new(loaded);
-    let tables = plan.tables.iter().filter(|t| !rebuild.archive.table_chunks(t.index).is_empty());
-    let work = tables.map(|table| (bytes(table), Work::Table(table)));
-    let large = plan.large_objects.iter().flat_map(|table| ranges(rebuild, table));
-    let jobs = work.chain(large).map(|(weight, work)| Job { work, tables: HashSet::new(), weight }).collect();
-    pool::run(sessions, jobs, TOGETHER, |number, batch: Vec<Work<'_>>| {
-        let loaded = &loaded;
+    let mut jobs = Vec::new();
+    let behind = after.behind_rows();
+    let ways: HashMap<usize, u64> =
+        behind.iter().flat_map(|j| j.tables.iter().map(|t| (*t, j.way))).collect();
+    let with_rows = plan.tables.iter().filter(|t| !rebuild.archive.table_chunks(t.index).is_empty());
+    let with_rows: Vec<&TablePlan> = with_rows.collect();
+    let kinds = Kinds::read(rebuild, catalog, &with_rows).await?;
+    for table in with_rows {
+        let weight = bytes(table);
+        let object = kinds.object(rebuild, table);
+        let tables: Vec<usize> = object.map(|n| after.root(n)).into_iter().collect();
+        let behind = tables.iter().filter_map(|t| ways.get(t)).max().copied().unwrap_or_default();
+        // While rows are frozen nobody reads the table. A function that does (a check's) waits; so that none waits for
+        // another, no table of which functions are called is frozen, and a frozen one has a transaction to itself.
+        let own = |n: usize| !rebuild.is_there(&rebuild.objects[n]) && !after.calls(n);
+        let way = kinds.way(table, object.is_some_and(own) && weight >= rows::FREEZE_FROM);
+        let alone = if way.freeze { TOGETHER.1 } else { 0 };
+        let (way_left, weight) = (weight + behind, weight.max(alone));
+        let work = Work::Table(table, Box::new(way));
+        jobs.push(Job { work, tables, shared: false, step: Step::Load, weight, way: way_left });
+    }
+    for (weight, work) in plan.large_objects.iter().flat_map(|table| ranges(rebuild, table)) {
+        jobs.push(Job { work, tables: Vec::new(), shared: false, step: Step::Load, weight, way: weight });
+    }
+    let loads = AtomicUsize::new(jobs.len());
+    jobs.extend(behind.into_iter().map(|job| {
+        let Job { work, tables, shared, step, weight, way } = job;
+        Job { work: Work::Make(work), tables, shared, step, weight, way }
+    }));
+    let finished = || {
+        rebuild.events.emit(Event::Finished { phase: Phase::Load });
+        rebuild.events.emit(Event::Started { phase: Phase::Finish, total_bytes: 0 });
+    };
+    if loads.load(Ordering::Relaxed) == 0 {
+        finished();
+    }
+    pool::run(sessions, jobs, TOGETHER, |turn, batch: Vec<Work<'_>>| {
+        let (loaded, loads, finished) = (&loaded, &loads, &finished);
         async move {
-            let client = &sessions[number].client;
+            let client = &sessions[turn.session].client;
+            let mut made = Vec::new();
             client.batch_execute(&rebuild.begin()).await?;
             for work in batch {
                 let started = Instant::now();
                 let (table, rows) = match work {
-                    Work::Table(table) => (table, one(rebuild, sessions[number], table).await?),
+                    Work::Table(table, way) => {
+                        (table, rows::load(client, rebuild.archive, table, &way, rebuild.events).await?)
+                    }
                     Work::LargeObjects(table, chunks) => {
                         let (archive, events) = (rebuild.archive, rebuild.events);
                         (table, large_objects::load(client, archive, table, &chunks, events).await?)
                     }
+                    Work::Make(objects) => {
+                        made.extend(objects);
+                        continue;
+                    }
                 };
-                let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-                let sum = loaded.entry(table.shown.clone()).or_default();
+                let mut sums = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+                let sum = sums.entry(table.shown.clone()).or_default();
                 *sum = (sum.0 + rows, sum.1 + started.elapsed().as_secs_f64());
+                drop(sums);
+                // The last of them: from here on there are only indexes to wait for.
+                if loads.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    finished();
+                }
             }
+            after::make(rebuild, client, &made, What::Definition, turn.spare).await?;
             Ok(client.batch_execute("COMMIT").await?)
         }
     })
     .await?;
-    rebuild.events.emit(Event::Finished { phase: Phase::Load });
     let loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(loaded.into_iter().map(|(table, (rows, seconds))| (table, rows, seconds)).collect())
 }
 
 /// A piece of work for one connection.
 enum Work<'a> {
-    Table(&'a TablePlan),
+    Table(&'a TablePlan, Box<Way>),
     /// Some of them: all chunks of a range, so that no two connections make the same one.
     LargeObjects(&'a TablePlan, Vec<Chunk>),
+    /// Indexes and constraints of tables whose rows are in.
+    Make(Vec<&'a Object>),
 }
 
 fn ranges<'a>(rebuild: &Rebuild<'_>, table: &'a TablePlan) -> Vec<(u64, Work<'a>)> {
@@ -78,11 +134,60 @@ fn ranges<'a>(rebuild: &Rebuild<'_>, table: &'a TablePlan) -> Vec<(u64, Work<'a>
     ranges.map(work).collect()
 }
 
-async fn one(rebuild: &Rebuild<'_>, session: &Session, table: &TablePlan) -> Result<u64, Failure> {
-    let client = &session.client;
-    // Types' and domains' functions find what they find in the application, and nothing stands in for a built-in.
-    client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
-    let rows = stage::copy_in(client, rebuild.archive, table, &table.quoted, rebuild.events).await?;
-    client.batch_execute("SET LOCAL search_path = ''").await?;
-    Ok(rows)
+/// What tables and their columns are.
+struct Kinds<'a> {
+    relations: HashMap<u32, &'a Relation>,
+    enums: HashSet<u32>,
+    /// Positions of the tables' objects.
+    objects: HashMap<(&'a str, &'a str), usize>,
+}
+
+/// The first OID that is not the server's own (`FirstNormalObjectId`).
+const FIRST_OF_USERS: u32 = 16384;
+
+impl<'a> Kinds<'a> {
+    async fn read(
+        rebuild: &Rebuild<'a>,
+        catalog: &'a Catalog,
+        tables: &[&TablePlan],
+    ) -> Result<Kinds<'a>, Failure> {
+        let relations: HashMap<u32, &Relation> = catalog.relations.iter().map(|r| (r.oid, r)).collect();
+        let columns = tables.iter().filter_map(|t| relations.get(&t.relation)).flat_map(|r| &r.columns);
+        let mut enums = HashSet::new();
+        if columns.into_iter().any(|c| c.base_type >= FIRST_OF_USERS) {
+            let sql = "SELECT t.oid FROM pg_catalog.pg_type t WHERE t.typtype = 'e'";
+            let rows = rebuild.session.client.query_typed(sql, &[]).await?;
+            enums = rows.iter().map(|row| row.get(0)).collect();
+        }
+        let objects =
+            rebuild.objects.iter().enumerate().filter(|(_, o)| o.kind == crate::schema::Kind::Table);
+        let objects =
+            objects.filter_map(|(n, o)| Some(((o.schema.as_deref()?, o.name.as_str()), n))).collect();
+        Ok(Kinds { relations, enums, objects })
+    }
+
+    /// The position of the table's object.
+    fn object(&self, rebuild: &Rebuild<'_>, table: &TablePlan) -> Option<usize> {
+        let archived = rebuild.archive.header().tables.get(table.index as usize)?;
+        self.objects.get(&(archived.schema.as_str(), archived.name.as_str())).copied()
+    }
+
+    /// How the rows of a table go in.
+    fn way(&self, table: &TablePlan, may_freeze: bool) -> Way {
+        let Some(relation) = self.relations.get(&table.relation) else { return Way::default() };
+        let packing = |name: &String| {
+            let column = relation.columns.iter().find(|c| c.name == *name)?;
+            if self.enums.contains(&column.base_type) {
+                return Some(Packing::Text);
+            }
+            Packing::of_type(column.base_type)
+        };
+        let packer = match table.copy_options {
+            "" => table.columns.iter().map(packing).collect::<Option<Vec<_>>>().and_then(RowPacker::new),
+            // The server is asked to take bytes that are of no encoding.
+            _ => None,
+        };
+        let plain = relation.kind == RelationKind::Table && relation.heap;
+        Way { packer, freeze: may_freeze && plain }
+    }
 }

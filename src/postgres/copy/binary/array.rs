@@ -1,6 +1,6 @@
 //! Arrays: the form of `array_send`, the spelling of `array_out`.
 
-use super::{CopyProblem, Malformed, Server, Wire, integer};
+use super::{CopyProblem, LastDay, Malformed, Server, Wire, integer};
 
 /// As many dimensions as Postgres takes (`MAXDIM`).
 const MOST_DIMENSIONS: usize = 6;
@@ -15,16 +15,27 @@ impl<'a> Front<'a> {
         Ok(i32::from_be_bytes(*value))
     }
 
-    fn bytes(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+    /// An element; none for NULL.
+    fn value(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+        let length = self.int()?;
+        if length == -1 {
+            return Ok(None);
+        }
+        let length = usize::try_from(length).map_err(|_| CopyProblem::Malformed)?;
         let (value, rest) = self.0.split_at_checked(length).ok_or(CopyProblem::Malformed)?;
         self.0 = rest;
-        Ok(value)
+        Ok(Some(value))
     }
 }
 
 impl Server {
     /// Writes an array.
-    pub(super) fn array(self, value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub(super) fn array(
+        self,
+        value: &[u8],
+        last_day: &mut LastDay,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
         let mut front = Front(value);
         let dimensions = usize::try_from(front.int()?).map_err(|_| CopyProblem::Malformed)?;
         let _has_nulls = front.int()?;
@@ -59,7 +70,14 @@ impl Server {
         out.resize(out.len() + dimensions, b'{');
         let mut text = Vec::new();
         loop {
-            self.element(element, &mut front, &mut text, out)?;
+            text.clear();
+            match front.value()? {
+                None => out.extend_from_slice(b"NULL"),
+                Some(value) => {
+                    self.text(element, value, last_day, &mut text)?;
+                    quoted(&text, out);
+                }
+            }
             let mut closed = 0;
             for (place, length) in places.iter_mut().zip(lengths).rev() {
                 *place += 1;
@@ -78,36 +96,21 @@ impl Server {
         }
         if front.0.is_empty() { Ok(()) } else { Err(CopyProblem::Malformed) }
     }
+}
 
-    fn element(
-        self,
-        wire: Wire,
-        front: &mut Front<'_>,
-        text: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Malformed> {
-        let length = front.int()?;
-        if length == -1 {
-            out.extend_from_slice(b"NULL");
-            return Ok(());
-        }
-        let value = front.bytes(usize::try_from(length).map_err(|_| CopyProblem::Malformed)?)?;
-        text.clear();
-        self.text(wire, value, text)?;
-        if !needs_quotes(text) {
-            out.extend_from_slice(text);
-            return Ok(());
-        }
-        out.push(b'"');
-        for byte in text.iter() {
-            if matches!(byte, b'"' | b'\\') {
-                out.push(b'\\');
-            }
-            out.push(*byte);
-        }
-        out.push(b'"');
-        Ok(())
+/// Writes an element's text, in quotes where it needs them.
+fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    if !needs_quotes(text) {
+        return out.extend_from_slice(text);
     }
+    out.push(b'"');
+    for byte in text {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(*byte);
+    }
+    out.push(b'"');
 }
 
 /// Whether an element's text would be taken for something else without quotes (manual, 8.15.6).

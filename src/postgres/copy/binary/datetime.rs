@@ -14,6 +14,29 @@ const EPOCH: i64 = 730_425;
 /// What Postgres takes for a date: from 4714-11-24 BC to the year 5874897 (manual, 8.5).
 const DAYS: std::ops::Range<i64> = -2_451_545..2_145_031_949;
 
+/// The day that was written last: rows that lie together are mostly of one day.
+#[derive(Clone, Debug, Default)]
+pub struct LastDay {
+    day: Option<i64>,
+    text: Vec<u8>,
+    before_christ: bool,
+}
+
+impl LastDay {
+    /// Writes the day. Returns what follows at the very end.
+    #[inline]
+    fn write(&mut self, day: i64, out: &mut Vec<u8>) -> Result<&'static [u8], Malformed> {
+        if self.day != Some(day) {
+            self.day = None;
+            self.text.clear();
+            self.before_christ = !self::day(day, &mut self.text)?.is_empty();
+            self.day = Some(day);
+        }
+        out.extend_from_slice(&self.text);
+        Ok(if self.before_christ { b" BC" } else { b"" })
+    }
+}
+
 pub(super) fn date(days: i32, out: &mut Vec<u8>) -> Result<(), Malformed> {
     match days {
         i32::MAX => out.extend_from_slice(b"infinity"),
@@ -28,12 +51,17 @@ pub(super) fn date(days: i32, out: &mut Vec<u8>) -> Result<(), Malformed> {
 
 /// A time stamp; `zone` is what follows the time of day.
 #[inline]
-pub(super) fn timestamp(microseconds: i64, zone: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(super) fn timestamp(
+    microseconds: i64,
+    zone: &[u8],
+    last: &mut LastDay,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     match microseconds {
         i64::MAX => out.extend_from_slice(b"infinity"),
         i64::MIN => out.extend_from_slice(b"-infinity"),
         _ => {
-            let before_christ = day(microseconds.div_euclid(DAY), out)?;
+            let before_christ = last.write(microseconds.div_euclid(DAY), out)?;
             out.push(b' ');
             clock(microseconds.rem_euclid(DAY), out);
             out.extend_from_slice(zone);

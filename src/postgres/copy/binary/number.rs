@@ -34,7 +34,9 @@ pub(super) fn numeric(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> 
 fn header(value: &[u8]) -> Result<([u16; 4], &[[u8; 2]]), Malformed> {
     let (pairs, []) = value.as_chunks::<2>() else { return Err(CopyProblem::Malformed) };
     let (head, digits) = pairs.split_first_chunk::<4>().ok_or(CopyProblem::Malformed)?;
-    Ok((head.map(u16::from_be_bytes), digits))
+    let [count, weight, sign, scale] = *head;
+    let of = u16::from_be_bytes;
+    Ok(([of(count), of(weight), of(sign), of(scale)], digits))
 }
 
 /// Digits of base 10,000, of which the first has the weight 10,000^`weight`, with `scale` decimals.
