@@ -12,6 +12,8 @@ pub enum Phase {
     Backup,
     /// The backup that a restore takes of its own target.
     SafetyBackup,
+    /// Reading live rows to tell which of them are as archived.
+    Compare,
     /// Sending archived rows to the server.
     Load,
     /// Comparing archived rows with live rows and writing the differences.
@@ -33,6 +35,7 @@ impl Phase {
             Phase::Validate => "validating",
             Phase::Backup => "backing up",
             Phase::SafetyBackup => "safety backup",
+            Phase::Compare => "comparing",
             Phase::Load => "loading",
             Phase::Merge => "merging",
             Phase::Verify => "verifying",

@@ -204,6 +204,11 @@ impl RowsChunk {
         self.rows
     }
 
+    /// All of it, with the line that names the table.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// All rows, each with the end of its line.
     pub fn lines(&self) -> &[u8] {
         &self.raw[self.first_row..]

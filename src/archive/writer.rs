@@ -170,6 +170,8 @@ pub struct Summary {
     pub chunks: u64,
     /// SHA-256 of the stored index, which proves everything before it: it stands for the whole archive.
     pub index_sha256: String,
+    /// What the index says of each chunk, in the order of the file.
+    pub index: Vec<Chunk>,
 }
 
 impl<W: Write> ArchiveWriter<W> {
@@ -234,6 +236,7 @@ impl<W: Write> ArchiveWriter<W> {
             file_bytes: self.offset,
             chunks: self.chunks.len() as u64,
             index_sha256: trailer.index_sha256,
+            index: self.chunks,
         };
         Ok((self.out, summary))
     }

@@ -6,7 +6,7 @@
 use tokio_postgres::{Client, Error};
 
 use super::copy::{BinaryColumns, CopyFormat};
-use super::plan::{Part, Plan, Unit};
+use super::plan::{Pages, Part, Plan, Unit};
 use crate::archive::model;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, ServerFacts};
@@ -87,6 +87,7 @@ pub async fn add(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<
             table: number,
             range: range as u32,
             relation: RELATION,
+            pages: Pages::default(),
             copy: format!(
                 "COPY ({}) TO STDOUT (FORMAT binary)",
                 pieces("{}", &format!("m.oid >= {first}{before}"))

@@ -15,6 +15,15 @@ use crate::selection::TableFilter;
 /// workers idle for long, large enough that the round trips of a COPY do not count.
 const UNIT_PAGES: u64 = 2048;
 
+/// Pages of a heap: from `first` to before `end`, or to the last one there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// The first of them.
+    pub first: u64,
+    /// The first that is not among them; none: all that follow are.
+    pub end: Option<u64>,
+}
+
 /// One COPY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
@@ -24,6 +33,8 @@ pub struct Unit {
     pub range: u32,
     /// `oid` of the relation that is read.
     pub relation: u32,
+    /// Which of its pages.
+    pub pages: Pages,
     /// The statement.
     pub copy: String,
     /// Its format.
@@ -98,10 +109,10 @@ impl Plan {
             let chosen = part.table.condition.as_deref().unwrap_or_default();
             let mut range = 0;
             for leaf in catalog.leaves(root) {
-                for (condition, bytes) in units(leaf, chosen, catalog.server.version_num) {
+                for (pages, condition, bytes) in units(leaf, chosen, catalog.server.version_num) {
                     let (columns, encoding) = (&part.table.columns, &catalog.server.encoding);
                     let (copy, format) = statement(columns, part.binary.as_ref(), leaf, &condition, encoding);
-                    plan.units.push(Unit { table, range, relation: leaf.oid, copy, format, bytes });
+                    plan.units.push(Unit { table, range, relation: leaf.oid, pages, copy, format, bytes });
                     range += 1;
                 }
             }
@@ -120,7 +131,7 @@ impl Plan {
         if let Some(first) = of_it.into_iter().next() {
             let part = &self.parts[first.table as usize];
             let (copy, format) = statement(&part.table.columns, part.binary.as_ref(), relation, "", encoding);
-            self.units.push(Unit { copy, format, bytes: relation.bytes, ..first });
+            self.units.push(Unit { copy, format, pages: Pages::default(), bytes: relation.bytes, ..first });
         }
         self.units.sort_by_key(|u| std::cmp::Reverse(u.bytes));
     }
@@ -211,34 +222,41 @@ fn is_whole(catalog: &Catalog, filter: &TableFilter, relation: &Relation) -> boo
 
 /// What follows the table's name in each of its units, with the estimated bytes of each. A condition of an extension's
 /// may be any text that can stand there, so that nothing is put beside it: such a table, rarely large, is one unit.
-fn units(leaf: &Relation, condition: &str, version: u32) -> Vec<(String, u64)> {
+fn units(leaf: &Relation, condition: &str, version: u32) -> Vec<(Pages, String, u64)> {
     if condition.trim().is_empty() {
         page_ranges(leaf, version)
     } else {
-        vec![(format!(" {condition}"), leaf.bytes)]
+        vec![(Pages::default(), format!(" {condition}"), leaf.bytes)]
     }
 }
 
 /// Page ranges of a heap as SQL conditions, with the estimated bytes of each.
-fn page_ranges(leaf: &Relation, version: u32) -> Vec<(String, u64)> {
+fn page_ranges(leaf: &Relation, version: u32) -> Vec<(Pages, String, u64)> {
     // Before version 14 a range of ctid reads the whole table: one unit. Other access methods may not know pages.
     let unit = unit_pages(leaf);
     if version < 140_000 || !leaf.heap || leaf.heap_pages <= unit {
-        return vec![(String::new(), leaf.bytes)];
+        return vec![(Pages::default(), String::new(), leaf.bytes)];
     }
     let count = leaf.heap_pages.div_ceil(unit);
     (0..count)
         .map(|i| {
-            let first = format!("ctid >= '({},0)'::pg_catalog.tid", i * unit);
             // The last range has no upper bound: pages that were added since the size was read are in it.
-            let condition = if i + 1 == count {
-                format!(" WHERE {first}")
-            } else {
-                format!(" WHERE {first} AND ctid < '({},0)'::pg_catalog.tid", (i + 1) * unit)
-            };
-            (condition, leaf.bytes / count)
+            let pages = Pages { first: i * unit, end: (i + 1 < count).then_some((i + 1) * unit) };
+            (pages, pages.condition(), leaf.bytes / count)
         })
         .collect()
+}
+
+impl Pages {
+    /// What follows the table's name to mean the rows on these pages.
+    pub fn condition(&self) -> String {
+        let first = format!("ctid >= '({},0)'::pg_catalog.tid", self.first);
+        match (self.first, self.end) {
+            (0, None) => String::new(),
+            (_, None) => format!(" WHERE {first}"),
+            (_, Some(end)) => format!(" WHERE {first} AND ctid < '({end},0)'::pg_catalog.tid"),
+        }
+    }
 }
 
 /// Pages of a unit: fewer where much of the table is TOAST, in powers of two, so that a growing table keeps its

@@ -2,17 +2,19 @@
 
 mod definitions;
 mod going;
+mod staging;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::equal::Ranges;
 use super::log::{LogFile, RestoreLog, TableFailure, TableOutcome};
-use super::merge::{self, Difference};
+use super::merge::Difference;
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
+use super::reading::Reading;
 use super::triggers::{self, Held};
 use super::{RestoreOptions, large_objects, lock, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
@@ -58,10 +60,23 @@ struct Locked {
     live: Option<Schema>,
 }
 
+/// What a try knows when rows are merged.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    catalog: &'a Catalog,
+    plan: &'a RestorePlan,
+    /// The live tables as they were before anything was written.
+    reading: &'a Reading,
+    replica_role: bool,
+}
+
 /// A table whose archived rows are staged and compared.
 pub(super) struct Staged {
     pub(super) table: TablePlan,
     pub(super) difference: Difference,
+    /// Where not all of it was compared: what was not.
+    ranges: Option<Ranges>,
+    /// Archived rows.
     rows: u64,
     /// Rows of the live table.
     before: u64,
@@ -95,8 +110,8 @@ impl Attempt<'_> {
         let going = self.count_going(&catalog, &plan).await?;
         let large = self.stage_large_objects(&catalog, &plan, log).await?;
 
-        if self.options.safe && !self.options.dry_run {
-            let path = safety::Safety {
+        let reading = if self.options.safe && !self.options.dry_run {
+            let (path, reading) = safety::Safety {
                 session: self.session,
                 connector: self.connector,
                 folders: self.folders,
@@ -118,8 +133,11 @@ impl Attempt<'_> {
             .map_err(|f| f.while_doing("taking the safety backup"))?;
             log.safety_backup_file = path.file_name().map(|n| n.to_string_lossy().into_owned());
             self.save(log)?;
-        }
-        log.before_counts = verify::counts(client, &plan.tables).await?;
+            Arc::new(reading)
+        } else {
+            self.read_live(&catalog, &plan).await?
+        };
+        log.before_counts = self.count_before(&plan, &reading).await?;
         log.before_counts.extend(going::before(&going));
         if let Some(table) = &plan.large_objects {
             log.before_counts.insert(table.shown.clone(), large_objects::count(client).await?);
@@ -130,9 +148,11 @@ impl Attempt<'_> {
         if !self.options.objects.data {
             return self.make_after(&objects, &going, log).await;
         }
-        let staged = self.stage_all(&plan, &counts, log).await?;
+        let equal = self.find_equal(&catalog, &plan, &objects, &reading).await?;
+        let staged = self.stage_all(&catalog, &plan, &counts, equal, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
-        let merged = self.merge_all(&catalog, &plan, staged, large, replica_role, log).await;
+        let known = Known { catalog: &catalog, plan: &plan, reading: &reading, replica_role };
+        let merged = self.merge_all(known, staged, large, log).await;
         self.events.emit(Event::Finished { phase: Phase::Merge });
         merged?;
         log.after_counts.retain(|table, _| !going.contains_key(table));
@@ -192,46 +212,6 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn stage_all(
-        &self,
-        plan: &RestorePlan,
-        counts: &BTreeMap<String, u64>,
-        log: &mut RestoreLog,
-    ) -> Result<Vec<Staged>, Failure> {
-        let client = &self.session.client;
-        let total =
-            plan.tables.iter().flat_map(|t| self.archive.table_chunks(t.index)).map(|c| c.bytes).sum();
-        self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
-        client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
-        let mut staged = Vec::new();
-        for table in plan.tables.iter().filter(|t| !plan.fresh.contains(&t.relation)) {
-            let started = Instant::now();
-            client.batch_execute("SAVEPOINT pgkeep_stage").await?;
-            let loaded = async {
-                let rows = stage::fill(client, self.archive, table, self.events).await?;
-                Ok((rows, merge::compare(client, table, self.options.mode).await?))
-            };
-            match loaded.await {
-                Ok((rows, difference)) => {
-                    // What is equal needs its staged rows no more: their disk space and locks are given back.
-                    let back = if difference.is_none() { "ROLLBACK TO SAVEPOINT pgkeep_stage; " } else { "" };
-                    client.batch_execute(&format!("{back}RELEASE SAVEPOINT pgkeep_stage")).await?;
-                    let seconds = started.elapsed().as_secs_f64();
-                    let before = count(counts, &table.shown);
-                    staged.push(Staged { table: table.clone(), difference, rows, before, seconds });
-                }
-                Err(failure) if self.goes_on_after(&failure) => {
-                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
-                    self.fail_table(log, &table.shown, &failure.what);
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        client.batch_execute("SET LOCAL search_path = ''").await?;
-        self.events.emit(Event::Finished { phase: Phase::Load });
-        Ok(staged)
-    }
-
     /// Whether a table's failure may be left behind: not a lost connection, not an interruption.
     pub(super) fn goes_on_after(&self, failure: &Failure) -> bool {
         self.options.keep_going
@@ -250,17 +230,15 @@ impl Attempt<'_> {
     /// Merges and verifies, leaving out one failing table after the other where that is wanted.
     async fn merge_all(
         &self,
-        catalog: &Catalog,
-        plan: &RestorePlan,
+        known: Known<'_>,
         mut staged: Vec<Staged>,
         mut large: Option<large_objects::Staged>,
-        replica_role: bool,
         log: &mut RestoreLog,
     ) -> Result<(), Failure> {
         let client = &self.session.client;
         loop {
             client.batch_execute("SAVEPOINT pgkeep_merge").await?;
-            match self.merge_once(catalog, plan, &mut staged, &mut large, replica_role, log).await? {
+            match self.merge_once(known, &mut staged, &mut large, log).await? {
                 None => {
                     client.batch_execute("RELEASE SAVEPOINT pgkeep_merge").await?;
                     return Ok(());
@@ -283,13 +261,12 @@ impl Attempt<'_> {
     /// One pass over the tables. Returns the table that has to be left out, with the reason.
     async fn merge_once(
         &self,
-        catalog: &Catalog,
-        plan: &RestorePlan,
+        known: Known<'_>,
         staged: &mut [Staged],
         large: &mut Option<large_objects::Staged>,
-        replica_role: bool,
         log: &mut RestoreLog,
     ) -> Result<Option<(String, Failure)>, Failure> {
+        let Known { catalog, plan, reading, replica_role } = known;
         let client = &self.session.client;
         let written = RestorePlan {
             tables: staged.iter().filter(|s| !s.difference.is_none()).map(|s| s.table.clone()).collect(),
@@ -310,9 +287,13 @@ impl Attempt<'_> {
             return Ok(Some(refused));
         }
         self.events.emit(Event::Started { phase: Phase::Verify, total_bytes: 0 });
-        let tables: Vec<TablePlan> = staged.iter().map(|s| s.table.clone()).collect();
         let mut after = log.before_counts.clone();
-        after.extend(verify::counts(client, &tables).await?);
+        if written.tables.is_empty() {
+            after.extend(staged.iter().map(|s| (s.table.shown.clone(), s.before)));
+        } else {
+            let tables: Vec<TablePlan> = staged.iter().map(|s| s.table.clone()).collect();
+            after.extend(verify::counts(client, &tables).await?);
+        }
         if let Some(large) = large
             && let Err(failure) = self.write_large_objects(large, log, &mut after).await
         {
@@ -324,7 +305,7 @@ impl Attempt<'_> {
             let now = count(&after, shown);
             // A dry run holds no locks, so others may have written since the rows were counted.
             if !self.options.dry_run {
-                verify::table(client, &at.table, self.options.mode, at.before, now, at.difference).await?;
+                self.prove(catalog, reading, at, now).await?;
             }
         }
         let violations = verify::constraints(client, catalog, &written, replica_role).await?;

@@ -11,6 +11,7 @@ use super::Mode;
 use super::plan::TablePlan;
 use super::stage::stage_name;
 use crate::failure::Failure;
+use crate::postgres::catalog::Key;
 use crate::postgres::quote;
 
 /// How many rows differ, and how.
@@ -46,23 +47,29 @@ fn image(table: &TablePlan, alias: &str) -> String {
     format!("ROW({})", columns.join(", "))
 }
 
-/// A query with a row for every difference: the places of the staged and of the live row, NULL where there is none.
-fn differences(table: &TablePlan, mode: Mode) -> String {
+/// `s.key = t.key AND …` by the key's own index.
+fn same_key(key: &Key) -> String {
+    let on: Vec<String> = key
+        .columns
+        .iter()
+        .map(|c| {
+            let name = quote::ident(&c.name);
+            format!("s.{name}{} {} t.{name}{}", c.collate, c.equals, c.collate)
+        })
+        .collect();
+    on.join(" AND ")
+}
+
+/// A query with a row for every difference between what is staged and `live`: the places of the staged and of the live
+/// row, NULL where there is none.
+fn differences(table: &TablePlan, live: &str, mode: Mode) -> String {
     let stage = stage_name(table);
     // Rows that are only in the target matter to `exact` alone.
     let mut join = if mode == Mode::Exact { "FULL JOIN" } else { "LEFT JOIN" };
     const SELECTED: &str = "SELECT s.ctid AS staged, t.tableoid AS live_table, t.ctid AS live";
     match &table.key {
         Some(key) => {
-            let on: Vec<String> = key
-                .columns
-                .iter()
-                .map(|c| {
-                    let name = quote::ident(&c.name);
-                    format!("s.{name}{} {} t.{name}{}", c.collate, c.equals, c.collate)
-                })
-                .collect();
-            let (live, on) = (&table.from_item, on.join(" AND "));
+            let on = same_key(key);
             let (s, t) = (image(table, "s"), image(table, "t"));
             let mut live_only = String::new();
             let removable = removable(table);
@@ -96,7 +103,7 @@ fn differences(table: &TablePlan, mode: Mode) -> String {
                    ON (s.line OPERATOR(pg_catalog.=) t.line AND s.place OPERATOR(pg_catalog.=) t.place)
                  WHERE s.ctid IS NULL{} OR t.ctid IS NULL",
                 numbered(&stage, "0::pg_catalog.oid"),
-                numbered(&table.from_item, "r.tableoid"),
+                numbered(live, "r.tableoid"),
                 removable(table)
             )
         }
@@ -112,13 +119,18 @@ fn removable(table: &TablePlan) -> String {
     )
 }
 
-/// Lists the differences of a staged table in a temporary table and counts them.
-pub async fn compare(client: &Client, table: &TablePlan, mode: Mode) -> Result<Difference, Failure> {
+/// Lists the differences between staged rows and `live` ones in a temporary table and counts them.
+pub async fn compare(
+    client: &Client,
+    table: &TablePlan,
+    live: &str,
+    mode: Mode,
+) -> Result<Difference, Failure> {
     let list = difference_name(table);
     let sql = format!(
         "CREATE TEMPORARY TABLE {list} ON COMMIT DROP AS
          SELECT d.staged, d.live_table, d.live, pg_catalog.row_number() OVER () AS place FROM ({}) AS d",
-        differences(table, mode)
+        differences(table, live, mode)
     );
     let doing = |e: tokio_postgres::Error| {
         Failure::from_server(&e).while_doing(format!("comparing table {}", table.shown))
@@ -127,12 +139,36 @@ pub async fn compare(client: &Client, table: &TablePlan, mode: Mode) -> Result<D
     count(client, &list).await.map_err(doing)
 }
 
-/// Counts the differences anew, without listing them: none may be left after [`apply`].
-pub async fn recount(client: &Client, table: &TablePlan, mode: Mode) -> Result<Difference, Failure> {
+/// Whether an archived row that met none of the rows that it was compared with has the key of another live row: then that
+/// one is archived, too, and the archive has a key twice.
+pub async fn meets_others(client: &Client, table: &TablePlan) -> Result<bool, Failure> {
+    let Some(key) = &table.key else { return Ok(false) };
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged
+                          JOIN {} AS t ON ({}) WHERE d.live IS NULL)",
+        difference_name(table),
+        stage_name(table),
+        table.from_item,
+        same_key(key)
+    );
+    let rows = client.query_typed(&sql, &[]).await;
+    let rows =
+        rows.map_err(|e| Failure::from_server(&e).while_doing(format!("comparing table {}", table.shown)))?;
+    Ok(rows[0].get(0))
+}
+
+/// Counts the differences between staged rows and `live` ones anew, without listing them: none may be left after
+/// [`apply`].
+pub async fn recount(
+    client: &Client,
+    table: &TablePlan,
+    live: &str,
+    mode: Mode,
+) -> Result<Difference, Failure> {
     let doing = |e: tokio_postgres::Error| {
         Failure::from_server(&e).while_doing(format!("verifying table {}", table.shown))
     };
-    count(client, &format!("({})", differences(table, mode))).await.map_err(doing)
+    count(client, &format!("({})", differences(table, live, mode))).await.map_err(doing)
 }
 
 async fn count(client: &Client, differences: &str) -> Result<Difference, tokio_postgres::Error> {

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod create;
+pub mod equal;
 pub mod fate;
 pub mod foreign_keys;
 pub mod large_objects;
@@ -14,6 +15,7 @@ pub mod merge;
 pub mod objects;
 pub mod plan;
 pub mod prepare;
+pub mod reading;
 pub mod rebuild;
 pub mod requirements;
 pub mod roles;

@@ -96,7 +96,7 @@ impl Rebuild<'_> {
         let (header, filter) = (self.archive.header(), &self.options.filter);
         let plan = RestorePlan::new(header, &catalog, filter, &ObjectPlan::default())?;
         let plan = RestorePlan { large_objects: None, misfits: Vec::new(), ..plan };
-        let path = Safety {
+        let (path, _) = Safety {
             session: self.session,
             connector: self.connector,
             folders,

@@ -196,7 +196,14 @@ impl Prepared {
         if !failure.transient {
             stop(&self.session).await;
         }
-        let rollback = self.session.client.batch_execute("ROLLBACK");
+        let client = &self.session.client;
+        let rollback = async {
+            match client.batch_execute("ROLLBACK").await {
+                // query_canceled: the request to stop came late.
+                Err(error) if pg::sqlstate(&error) == Some("57014") => client.batch_execute("ROLLBACK").await,
+                rolled_back => rolled_back,
+            }
+        };
         let rolled_back = matches!(tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await, Ok(Ok(())));
         self.undone(failure, log, applied, rolled_back).await
     }

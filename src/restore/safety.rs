@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Mode;
 use super::plan::RestorePlan;
+use super::reading::Reading;
 use crate::archive::compression::Compression;
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Guards;
@@ -67,8 +68,8 @@ pub struct Safety<'a> {
 }
 
 impl Safety<'_> {
-    /// Takes the safety backup and proves it whole by reading it back. Returns its path.
-    pub async fn take(mut self) -> Result<PathBuf, Failure> {
+    /// Takes the safety backup and proves it whole by reading it back. Returns its path, and what it holds.
+    pub async fn take(mut self) -> Result<(PathBuf, Reading), Failure> {
         let client = &self.session.client;
         let scope = self.plan.closure(&self.catalog);
         self.catalog.read_sizes(client, |relation| scope.contains(&relation.oid)).await?;
@@ -126,31 +127,37 @@ impl Safety<'_> {
         };
         let stem = format!("safety_backup_{}", folders::stamp(created_at));
         let (path, summary) = to_folder(dump, self.session, workers, &header, &folder, &stem).await?;
-        prove(&path, &summary.index_sha256, self.folders).await?;
-        Ok(path)
+        let archive = prove(&path, &summary.index_sha256, self.folders).await?;
+        Ok((path, Reading::of_backup(plan, archive)))
     }
 }
 
 /// Reads a new safety backup back: an undo that cannot be read is none.
-async fn prove(path: &std::path::Path, index_sha256: &str, folders: &Folders) -> Result<(), Failure> {
+async fn prove(
+    path: &std::path::Path,
+    index_sha256: &str,
+    folders: &Folders,
+) -> Result<Arc<Archive>, Failure> {
     let shown = path.display().to_string();
     let reading = path.to_path_buf();
-    let proven = tokio::task::spawn_blocking(move || -> Result<bool, Failure> {
+    let proven = tokio::task::spawn_blocking(move || -> Result<Option<Arc<Archive>>, Failure> {
         let invalid = |e: ArchiveError| Failure::from_archive(&e);
         let archive = Arc::new(Archive::open(&reading).map_err(invalid)?);
         let options = ValidateOptions::default();
-        Ok(validate(&archive, &options, &|_| {}, &|| false).map_err(invalid)?.is_valid())
+        let report = validate(&archive, &options, &|_| {}, &|| false).map_err(invalid)?;
+        Ok(report.is_valid().then_some(archive))
     })
     .await
     .unwrap_or_else(|e| {
         Err(Failure::failed(format!("reading the safety backup back ended abnormally: {e}")))
     })?;
-    if !proven {
+    let Some(archive) = proven.filter(|archive| archive.index_sha256() == index_sha256) else {
         return Err(Failure::failed(format!(
             "the safety backup {shown} does not read back as it was written"
         ))
         .next("check this machine's disk and memory, then run the same command again"));
-    }
+    };
     listing::mark_verified(folders, path, index_sha256, true)
-        .map_err(|e| Failure::from_io("noting that the safety backup is whole", &e))
+        .map_err(|e| Failure::from_io("noting that the safety backup is whole", &e))?;
+    Ok(archive)
 }

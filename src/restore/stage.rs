@@ -33,13 +33,14 @@ pub fn stage_name(table: &TablePlan) -> String {
     format!("pg_temp.pgkeep_stage_{}", table.index)
 }
 
-/// Creates the staging table and fills it with the archived rows. Returns how many.
+/// Creates the staging table and fills it with archived rows.
 pub async fn fill(
     client: &Client,
     archive: &Arc<Archive>,
     table: &TablePlan,
+    chunks: Vec<Chunk>,
     events: &Events,
-) -> Result<u64, Failure> {
+) -> Result<(), Failure> {
     let stage = stage_name(table);
     let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
     // Types and collations of the target, none of its constraints, defaults and triggers.
@@ -58,12 +59,26 @@ pub async fn fill(
         table.from_item
     );
     client.batch_execute(&create).await.map_err(|e| loading(e.into()))?;
-    let rows = copy_in(client, archive, table, &stage, events).await?;
+    add(client, archive, table, chunks, events).await
+}
+
+/// Adds archived rows to the staging table.
+pub async fn add(
+    client: &Client,
+    archive: &Arc<Archive>,
+    table: &TablePlan,
+    chunks: Vec<Chunk>,
+    events: &Events,
+) -> Result<(), Failure> {
+    let stage = stage_name(table);
+    let rows = copy_chunks(client, archive, table, chunks, &stage, events).await?;
     // Without statistics a large join would be planned for a small table.
     if rows > 1000 {
-        client.batch_execute(&format!("ANALYZE {stage}")).await.map_err(|e| loading(e.into()))?;
+        let analyzed = client.batch_execute(&format!("ANALYZE {stage}")).await;
+        analyzed
+            .map_err(|e| Failure::from_server(&e).while_doing(format!("loading table {}", table.shown)))?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// Copies the archived rows into `target`, a table as it stands in SQL. Returns how many.

@@ -1,0 +1,206 @@
+//! Archived rows of a try are staged beside the live ones and compared with them, unless they are known to be equal; and
+//! what came of it is proven before the commit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Attempt, Staged, count};
+use crate::failure::Failure;
+use crate::postgres::catalog::Catalog;
+use crate::progress::{Event, Phase};
+use crate::restore::equal::{self, Ranges, Rest};
+use crate::restore::log::RestoreLog;
+use crate::restore::merge::{self, Difference};
+use crate::restore::objects::plan::ObjectPlan;
+use crate::restore::plan::{RestorePlan, TablePlan};
+use crate::restore::reading::{self, Reader, Reading};
+use crate::restore::{Mode, stage, verify};
+
+impl Attempt<'_> {
+    /// Reads the live tables where no safety backup has done so.
+    pub(super) async fn read_live(
+        &self,
+        catalog: &Catalog,
+        plan: &RestorePlan,
+    ) -> Result<Arc<Reading>, Failure> {
+        let (by, jobs) = (self.reader(catalog), self.options.jobs);
+        Ok(Arc::new(reading::take(&by, self.connector, plan, self.archive, jobs).await?))
+    }
+
+    fn reader<'r>(&'r self, catalog: &'r Catalog) -> Reader<'r> {
+        Reader { session: self.session, catalog, events: self.events, cancel: self.cancel }
+    }
+
+    /// Rows of each table: where nobody can have written since they were read, they were counted then.
+    pub(super) async fn count_before(
+        &self,
+        plan: &RestorePlan,
+        reading: &Reading,
+    ) -> Result<BTreeMap<String, u64>, Failure> {
+        let known = |t: &TablePlan| reading.rows(t.relation).filter(|_| !self.options.dry_run);
+        let (read, unread): (Vec<_>, Vec<_>) = plan.tables.iter().cloned().partition(|t| known(t).is_some());
+        let mut counts = verify::counts(&self.session.client, &unread).await?;
+        counts.extend(read.iter().filter_map(|t| Some((t.shown.clone(), known(t)?))));
+        Ok(counts)
+    }
+
+    /// Finds what of the archive the target holds already, page range by page range.
+    pub(super) async fn find_equal(
+        &self,
+        catalog: &Catalog,
+        plan: &RestorePlan,
+        objects: &ObjectPlan,
+        reading: &Arc<Reading>,
+    ) -> Result<HashMap<u32, Ranges>, Failure> {
+        if !self.is_as_read(objects).await? {
+            return Ok(HashMap::new());
+        }
+        let tables: Vec<TablePlan> =
+            plan.tables.iter().filter(|t| !plan.fresh.contains(&t.relation)).cloned().collect();
+        let (archive, reading, catalog) = (self.archive.clone(), reading.clone(), catalog.clone());
+        let (threads, cancel) = (self.options.jobs, self.cancel.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            equal::find(&archive, &tables, &reading, &catalog, threads, &cancel)
+        });
+        found.await.unwrap_or_else(|e| Err(Failure::failed(format!("comparing ended abnormally: {e}"))))
+    }
+
+    /// Whether the live rows are sure to be as they were read: not where tables or types have been changed since, or
+    /// where functions of the database's own have been told of objects that were made.
+    async fn is_as_read(&self, objects: &ObjectPlan) -> Result<bool, Failure> {
+        if objects.is_none() || self.options.dry_run {
+            return Ok(true);
+        }
+        if !(objects.remove.is_empty() && objects.in_place.is_empty() && objects.adjust.is_empty()) {
+            return Ok(false);
+        }
+        let sql = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_event_trigger)";
+        Ok(!self.session.client.query_typed(sql, &[]).await?[0].get::<_, bool>(0))
+    }
+
+    pub(super) async fn stage_all(
+        &self,
+        catalog: &Catalog,
+        plan: &RestorePlan,
+        counts: &BTreeMap<String, u64>,
+        mut equal: HashMap<u32, Ranges>,
+        log: &mut RestoreLog,
+    ) -> Result<Vec<Staged>, Failure> {
+        let client = &self.session.client;
+        let mut tables = Vec::new();
+        for table in plan.tables.iter().filter(|t| !plan.fresh.contains(&t.relation)) {
+            let (ranges, rest) = self.rest(catalog, table, equal.remove(&table.index));
+            tables.push((table, ranges, rest));
+        }
+        let total = tables.iter().flat_map(|(_, _, rest)| &rest.chunks).map(|c| c.bytes).sum();
+        self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
+        client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+        let mut staged = Vec::new();
+        for (table, ranges, rest) in tables {
+            let started = Instant::now();
+            let compared = if rest.chunks.is_empty() && !(rest.has_live && self.options.mode == Mode::Exact) {
+                Ok((Difference::default(), ranges))
+            } else {
+                self.stage(table, ranges, &rest).await
+            };
+            match compared {
+                Ok((difference, ranges)) => staged.push(Staged {
+                    table: table.clone(),
+                    difference,
+                    ranges,
+                    rows: self.archive.table_chunks(table.index).iter().map(|c| c.rows).sum(),
+                    before: count(counts, &table.shown),
+                    seconds: started.elapsed().as_secs_f64(),
+                }),
+                Err(failure) if self.goes_on_after(&failure) => {
+                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
+                    self.fail_table(log, &table.shown, &failure.what);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        client.batch_execute("SET LOCAL search_path = ''").await?;
+        self.events.emit(Event::Finished { phase: Phase::Load });
+        Ok(staged)
+    }
+
+    /// What of a table is to be compared, and the ranges that are not.
+    fn rest(&self, catalog: &Catalog, table: &TablePlan, ranges: Option<Ranges>) -> (Option<Ranges>, Rest) {
+        let Some(mut ranges) = ranges else { return (None, Rest::whole(self.archive, table)) };
+        let (archived, equal) = ranges.counts();
+        let rest = ranges.rest(table, catalog);
+        if archived > 0 {
+            let rows: u64 = rest.chunks.iter().map(|c| c.rows).sum();
+            self.events.detail(format!(
+                "table {}: {equal} of {archived} page ranges of the archive are in the target; {rows} rows are staged",
+                table.shown
+            ));
+        }
+        // Without locks a row may have come from one range to another since they were read.
+        let is_all = rest.chunks.is_empty() && !rest.has_live;
+        if !rest.is_part || (self.options.dry_run && !is_all) {
+            return (None, Rest::whole(self.archive, table));
+        }
+        (Some(ranges), rest)
+    }
+
+    /// Stages what remains of a table and compares it. Returns what differs, and the ranges that were left out.
+    async fn stage(
+        &self,
+        table: &TablePlan,
+        ranges: Option<Ranges>,
+        rest: &Rest,
+    ) -> Result<(Difference, Option<Ranges>), Failure> {
+        let client = &self.session.client;
+        client.batch_execute("SAVEPOINT pgkeep_stage").await?;
+        stage::fill(client, self.archive, table, rest.chunks.clone(), self.events).await?;
+        let mut difference = merge::compare(client, table, &rest.live, self.options.mode).await?;
+        let mut ranges = ranges;
+        if rest.is_part && difference.archived_only > 0 && merge::meets_others(client, table).await? {
+            // What becomes of it shows when all of it is there.
+            self.events.detail(format!("table {}: the archive has a key twice; all is staged", table.shown));
+            client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
+            let whole = Rest::whole(self.archive, table);
+            stage::fill(client, self.archive, table, whole.chunks, self.events).await?;
+            difference = merge::compare(client, table, &whole.live, self.options.mode).await?;
+            ranges = None;
+        }
+        // What is equal needs its staged rows no more: their disk space and locks are given back.
+        let back = if difference.is_none() { "ROLLBACK TO SAVEPOINT pgkeep_stage; " } else { "" };
+        client.batch_execute(&format!("{back}RELEASE SAVEPOINT pgkeep_stage")).await?;
+        Ok((difference, ranges))
+    }
+
+    /// Proves that a table that was merged holds what it should.
+    ///
+    /// New rows may have come to pages whose rows were equal, so these are read again: where they are not as they were,
+    /// they are compared like all others.
+    pub(super) async fn prove(
+        &self,
+        catalog: &Catalog,
+        reading: &Reading,
+        at: &Staged,
+        now: u64,
+    ) -> Result<(), Failure> {
+        let (client, table) = (&self.session.client, &at.table);
+        let mut live = table.from_item.clone();
+        if let Some(ranges) = at.ranges.as_ref().filter(|_| !at.difference.is_none()) {
+            // A try without another table begins with what was staged.
+            let mut ranges = ranges.clone();
+            let again = reading.again(table.relation, &ranges.equal(), &self.reader(catalog)).await?;
+            let again = again.ranges(table.relation).unwrap_or_default().to_vec();
+            let (archive, threads, cancel) = (self.archive.clone(), self.options.jobs, self.cancel.clone());
+            let proven = tokio::task::spawn_blocking(move || {
+                ranges.prove(&archive, &again, threads, &cancel).map(|()| ranges)
+            });
+            let proven = proven.await;
+            let mut ranges = proven
+                .unwrap_or_else(|e| Err(Failure::failed(format!("comparing ended abnormally: {e}"))))?;
+            let rest = ranges.rest(table, catalog);
+            stage::add(client, self.archive, table, rest.chunks, self.events).await?;
+            live = rest.live;
+        }
+        verify::table(client, table, &live, self.options.mode, at.before, now, at.difference).await
+    }
+}
