@@ -375,7 +375,9 @@ fn json(text: &[u8], out: &mut Vec<u8>) {
     }
     let start = out.len();
     copy_short(text, 0, text.len(), out);
-    wrap_json(start, text.iter().any(|byte| *byte < b' '), out);
+    // Looked at to the end: many bytes at once are faster than the first that is one.
+    let controls = text.iter().fold(false, |found, byte| found | (*byte < b' '));
+    wrap_json(start, controls, out);
 }
 
 /// Two lower-case digits for each byte.
