@@ -141,7 +141,9 @@ async fn read(
         if matches!(role, Role::Worker { .. }) && pg::is_lock_timeout(&error) {
             return put_back(session, shared, units, done).await;
         }
-        let name = units.get(done).map(|unit| shared.sources[unit.table as usize].name.clone());
+        // Behind the last COPY there is still a statement of its unit.
+        let unit = units.get(done).or(units.last());
+        let name = unit.map(|unit| shared.sources[unit.table as usize].name.clone());
         let doing = format!("reading table {}", name.unwrap_or_default());
         return Err(Failure::from_server(&error).while_doing(doing));
     }
