@@ -16,7 +16,7 @@ use crate::row::{CellForm, Cells};
 /// As many columns of a key have spans: a key of more tells rows apart by its first ones, too.
 pub const MOST_SPANS: usize = 3;
 /// Text beyond this has no span. With two of them for each column a line of the index stays below 32 × 32 bytes, which
-/// [the bound of the index](super::index::bound) takes for granted.
+/// the bound of the index (`index::bound`) takes for granted.
 pub const MOST_TEXT_BYTES: usize = 64;
 /// Whole numbers of more digits have none: these fit 64 bits whatever they are.
 const MOST_DIGITS: usize = 18;

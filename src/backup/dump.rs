@@ -1,7 +1,7 @@
 //! Workers under one snapshot: units of COPY → rows → chunks → archive.
 //!
-//! The leading connection works too, so that one job needs one connection. What one connection does is
-//! [`work`](super::work)'s, what becomes of the rows [`fill`](super::fill)'s.
+//! The leading connection works too, so that one job needs one connection. What one connection does is told in `work`,
+//! what becomes of the rows in `fill`.
 //!
 //! Memory: a worker holds one chunk that fills, up to two that are being compressed, and what its connection has read;
 //! the queue to the file holds two sealed chunks a worker.

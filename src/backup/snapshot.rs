@@ -149,8 +149,9 @@ async fn try_to_take(
     let (mut now, schema) = match second.filter(|_| content != Content::Data) {
         Some(second) => {
             take_over(second, &id, version).await?;
-            let (now, schema) = tokio::join!(Catalog::read(client), ddl::read(second, version));
-            (now?, Some(schema?))
+            let (now, schema) = tokio::join!(Catalog::read(client), ddl::read_over(second, client, version));
+            let (now, schema) = ddl::both(now, schema)?;
+            (now, Some(schema))
         }
         None => (Catalog::read(client).await?, None),
     };

@@ -1,5 +1,6 @@
 //! `pgkeep backup`.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -167,10 +168,14 @@ fn unsaid(failure: Failure, result: &BackupResult) -> Failure {
 fn write_summary(context: &Context, result: &BackupResult) {
     let folder = context.folders.summaries();
     let stem = format!("backup_{}", folders::stamp(result.started_at));
+    // It tells what the archive tells, too: it is not waited for until it is on the disk.
     let written = serde_json::to_vec_pretty(result).map_err(std::io::Error::other).and_then(|mut text| {
         text.push(b'\n');
-        let (path, _) = folders::create_unique(&folder, &stem, "json")?;
-        folders::replace_file(&path, &text)
+        let (path, mut file) = folders::create_unique(&folder, &stem, "json")?;
+        file.write_all(&text).inspect_err(|_| {
+            // Half of it would only mislead.
+            let _ = std::fs::remove_file(&path);
+        })
     });
     if let Err(error) = written {
         context.events.warn(format!("the backup is whole, but its summary could not be written: {error}"));

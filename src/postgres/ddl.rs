@@ -128,7 +128,7 @@ async fn members(reader: Reader<'_>) -> Result<HashMap<Address, Address>, Error>
 
 /// Both, or why not: of queries that go over a connection together, those behind the one that fails only say that the
 /// transaction is aborted (in_failed_sql_transaction).
-fn both<A, B>(a: Result<A, Error>, b: Result<B, Error>) -> Result<(A, B), Error> {
+pub fn both<A, B>(a: Result<A, Error>, b: Result<B, Error>) -> Result<(A, B), Error> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
         (Err(a), Err(b)) => Err(if error::sqlstate(&a) == Some("25P02") { b } else { a }),

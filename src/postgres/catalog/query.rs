@@ -71,14 +71,14 @@ SELECT c.oid,
 pub const DOMAINS: &str = "SELECT t.oid, t.typbasetype, pg_catalog.format_type(t.typbasetype, t.typtypmod)
   FROM pg_catalog.pg_type t WHERE t.typtype = 'd'";
 
-/// Output functions of types that the role may call by name, with the type that they take; 0 for those that take any
-/// type of a kind.
+/// Those of the output functions in place of `{}` that the role may call by name, with the type that they take; 0 for
+/// those that take any type of a kind.
 pub const OUTPUTS: &str = "SELECT p.oid, n.nspname::pg_catalog.text, p.proname::pg_catalog.text,
        CASE a.typtype WHEN 'p' THEN 0::pg_catalog.oid ELSE a.oid END
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_catalog.pg_type a ON a.oid = p.proargtypes[0]
- WHERE p.oid IN (SELECT t.typoutput FROM pg_catalog.pg_type t)
+ WHERE p.oid IN ({})
    AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')";
 
 /// Columns of those tables.

@@ -1,13 +1,14 @@
 //! From the server's answers to the catalog's structs. Every function is one round trip, or one for each batch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 
 use super::{
     Catalog, ColumnInfo, ConstraintInfo, ForeignKey, ForeignKeyColumn, Key, KeyColumn, OutputFunction,
     Relation, RelationKind, SequenceInfo, ServerFacts, query,
 };
+use crate::postgres::copy::binary::Wire;
 use crate::postgres::{error as pg, quote};
 
 impl Catalog {
@@ -59,12 +60,11 @@ impl Catalog {
     /// Reads the catalog under the transaction's snapshot, sequence states excepted.
     pub async fn read(client: &Client) -> Result<Catalog, Error> {
         // One behind the other over the connection, without waiting for an answer before the next question.
-        let (server, relations, domains, columns, outputs, keys, constraints, sequences) = tokio::join!(
+        let (server, relations, domains, columns, keys, constraints, sequences) = tokio::join!(
             Catalog::read_server(client),
             read_relations(client),
             client.query_typed(query::DOMAINS, &[]),
             client.query_typed(query::COLUMNS, &[]),
-            client.query_typed(query::OUTPUTS, &[]),
             read_keys(client),
             read_constraints(client),
             read_sequence_list(client),
@@ -74,14 +74,13 @@ impl Catalog {
         let relations = answers.take(relations)?;
         let domains = answers.take(domains)?;
         let columns = answers.take(columns)?;
-        let outputs = answers.take(outputs)?;
         let keys = answers.take(keys)?;
         let constraints = answers.take(constraints)?;
         let sequences = answers.take(sequences)?;
         answers.end()?;
         let (mut relations, keys) = (relations.unwrap_or_default(), keys.unwrap_or_default());
         let (server, constraints) = (server.unwrap_or_default(), constraints.unwrap_or_default());
-        let (domains, outputs) = (domains.unwrap_or_default(), outputs.unwrap_or_default());
+        let domains = domains.unwrap_or_default();
         let sequences = sequences.unwrap_or_default();
         let domains: HashMap<u32, (u32, String)> =
             domains.iter().map(|r| (r.get(0), (r.get(1), r.get(2)))).collect();
@@ -105,15 +104,9 @@ impl Catalog {
             });
         }
         Ok(Catalog {
+            outputs: read_outputs(client, &relations).await?,
             server,
             relations,
-            outputs: outputs
-                .iter()
-                .map(|row| {
-                    let takes = Some(row.get(3)).filter(|oid| *oid != 0);
-                    (row.get(0), OutputFunction { call: quote::qualified(row.get(1), row.get(2)), takes })
-                })
-                .collect(),
             keys,
             constraints,
             sequences,
@@ -232,6 +225,26 @@ async fn read_relations(client: &Client) -> Result<Vec<Relation>, Error> {
             columns: Vec::new(),
         })
         .collect())
+}
+
+/// The output functions of those columns whose values come as text.
+async fn read_outputs(
+    client: &Client,
+    relations: &[Relation],
+) -> Result<HashMap<u32, OutputFunction>, Error> {
+    let columns = relations.iter().flat_map(|r| &r.columns);
+    let unknown = columns.filter(|c| Wire::of_column(c.base_type, c.output).is_none());
+    let wanted: BTreeSet<u32> = unknown.map(|c| c.output).collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let list = wanted.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let rows = client.query_typed(&query::OUTPUTS.replace("{}", &list), &[]).await?;
+    let function = |row: &Row| {
+        let takes = Some(row.get(3)).filter(|oid| *oid != 0);
+        (row.get(0), OutputFunction { call: quote::qualified(row.get(1), row.get(2)), takes })
+    };
+    Ok(rows.iter().map(function).collect())
 }
 
 async fn read_keys(client: &Client) -> Result<Vec<Key>, Error> {
