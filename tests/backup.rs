@@ -238,3 +238,54 @@ fn a_table_s_locks_are_given_back_when_it_has_been_read() {
         assert_eq!(run.json()["rows"], 300);
     }
 }
+
+#[test]
+fn a_backup_holds_itself_back_when_it_is_told_to() {
+    let database = shared(None).database("paced");
+    database.execute(TWO_TABLES);
+    let (stop, url) = (AtomicBool::new(false), database.url.clone());
+    std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        // Somebody who is at work all the time.
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = try_query(&url, "SELECT pg_sleep(0.5)");
+            }
+        });
+        wait_until("somebody is at work", 10, || {
+            database.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(0%'",
+            ) != "0"
+        });
+        let pgkeep = Pgkeep::on(&database.url);
+        let run = pgkeep.ok(&["backup", "--json", "--jobs", "2", "--nice", "--max-rate", "10M"]);
+        run.says("going on with 1 connections");
+        let result = run.json();
+        // Some 40 MB at 10 MiB a second: less would be more than was allowed.
+        let sent = result["json_bytes"].as_f64().unwrap() * 0.9;
+        assert!(result["seconds"].as_f64().unwrap() > sent / f64::from(12 << 20), "{result}");
+        assert!(result["snapshot_seconds"].as_f64().unwrap() <= result["seconds"].as_f64().unwrap());
+        assert_eq!(result["rows"], 150_100);
+        let archive = pgkeep.only_file("backups");
+        pgkeep.ok(&["validate", archive.to_str().unwrap()]);
+        pgkeep.run(&["backup", "--max-rate", "1"]).expect_code(2).says("at least 1k");
+    });
+}
+
+#[test]
+fn connections_that_the_server_has_few_of_are_left_to_others() {
+    let cluster =
+        Cluster::start(Options { config: vec!["max_connections = 9".to_owned()], ..Options::default() });
+    let database = cluster.database("postgres");
+    database.execute(TWO_TABLES);
+    let pgkeep = Pgkeep::on(&database.url);
+    // Nine, less three for superusers, less two of others, less the backup's own two: two would be left.
+    support::while_held(&database.url, "SELECT 1", |_| {
+        support::while_held(&database.url, "SELECT 1", |_| {
+            let run = pgkeep.ok(&["backup", "--json"]);
+            assert_eq!(run.json()["jobs"], 1);
+            let run = pgkeep.ok(&["backup", "--json", "--jobs", "2"]);
+            assert_eq!(run.json()["jobs"], 2);
+        });
+    });
+}
