@@ -276,7 +276,7 @@ fn a_backup_holds_itself_back_when_it_is_told_to() {
 fn connections_that_the_server_has_few_of_are_left_to_others() {
     let cluster =
         Cluster::start(Options { config: vec!["max_connections = 9".to_owned()], ..Options::default() });
-    let database = cluster.database("postgres");
+    let database = cluster.database("few");
     database.execute(TWO_TABLES);
     let pgkeep = Pgkeep::on(&database.url);
     // Nine, less three for superusers, less two of others, less the backup's own two: two would be left.
