@@ -259,7 +259,7 @@ fn a_backup_holds_itself_back_when_it_is_told_to() {
         });
         let pgkeep = Pgkeep::on(&database.url);
         let run = pgkeep.ok(&["backup", "--json", "--jobs", "2", "--nice", "--max-rate", "10M"]);
-        run.says("going on with 1 connections");
+        run.says("going on with 1 connection");
         let result = run.json();
         // Some 40 MB at 10 MiB a second: less would be more than was allowed.
         let sent = result["json_bytes"].as_f64().unwrap() * 0.9;
@@ -288,4 +288,19 @@ fn connections_that_the_server_has_few_of_are_left_to_others() {
             assert_eq!(run.json()["jobs"], 2);
         });
     });
+}
+
+#[test]
+fn an_index_can_be_rebuilt_while_several_workers_read_its_table() {
+    let database = shared(None).database("reindexed");
+    database.execute(TWO_TABLES);
+    let pgkeep = Pgkeep::on(&database.url);
+    let running = pgkeep.spawn(&["backup", "--jobs", "2", "--max-rate", "12M"]);
+    wait_until("rows are being read", 20, || {
+        database.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LOCK%COPY%'")
+            != "0"
+    });
+    // Neither waits for the other for ever: no server would see that.
+    database.execute("SET statement_timeout = '60s'; REINDEX TABLE big");
+    running.wait_for(std::time::Duration::from_secs(60)).expect_code(0);
 }

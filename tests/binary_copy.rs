@@ -335,3 +335,23 @@ fn what_is_no_tuple_is_an_error_and_never_a_panic() {
     assert_eq!(header_length(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\x02x"), Ok(None));
     assert_eq!(header_length(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\x02xyz"), Ok(Some(21)));
 }
+
+#[test]
+fn an_output_function_that_takes_null_is_not_called_for_it() {
+    let database = shared(None).database("binary_not_strict");
+    // Called for NULL it would crash the server.
+    database.execute(
+        "CREATE TYPE tag;
+         CREATE FUNCTION tag_in(cstring) RETURNS tag LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+         CREATE FUNCTION tag_out(tag) RETURNS cstring LANGUAGE internal IMMUTABLE AS 'textout';
+         CREATE TYPE tag (INPUT = tag_in, OUTPUT = tag_out, LIKE = text);
+         CREATE TABLE t (id int PRIMARY KEY, x tag, pad text);
+         INSERT INTO t SELECT i, CASE WHEN i % 10 <> 0 THEN tag_in(textout('tag' || i)) END, repeat('x', 500)
+           FROM generate_series(1, 60000) i",
+    );
+    let pgkeep = Pgkeep::on(&database.url);
+    let result = pgkeep.ok(&["backup", "--json"]).json();
+    assert_eq!(result["rows"], 60_000);
+    let archive = Archive::open(&pgkeep.only_file("backups")).unwrap();
+    assert!(archive.table_chunks(0).last().unwrap().range > 0, "of several page ranges");
+}

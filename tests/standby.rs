@@ -26,6 +26,11 @@ fn a_standby_is_backed_up_with_several_connections_and_a_restore_into_it_is_refu
     let database = cluster.database("shop");
     database.execute(&fixture("reservations.sql"));
     let original = database.digest();
+    let volatile = cluster.database("volatile");
+    volatile.execute(
+        "CREATE UNLOGGED TABLE cache (a int); INSERT INTO cache VALUES (1);
+         CREATE TABLE kept (a int); INSERT INTO kept VALUES (2), (3)",
+    );
     let rows = database.query("SELECT count(*) FROM bookings");
     cluster.stop();
     // A server that was shut down and finds this file follows nobody, and yet answers as a standby does.
@@ -39,6 +44,11 @@ fn a_standby_is_backed_up_with_several_connections_and_a_restore_into_it_is_refu
     let archive = pgkeep.only_file("backups");
     let archive = archive.to_str().unwrap();
     pgkeep.ok(&["validate", archive]);
+    // Of what is not in the WAL a standby has nothing.
+    let of_volatile = Pgkeep::on(&volatile.url);
+    let run = of_volatile.ok(&["backup", "--json"]);
+    run.says("unlogged table cache is left empty");
+    assert_eq!((run.json()["rows"].as_u64(), run.json()["tables"].as_u64()), (Some(2), Some(2)));
     for more in [&["--safe"][..], &["--yes"], &["--dry-run"]] {
         let arguments = [&["restore", "--file", archive], more].concat();
         let run = pgkeep.run(&arguments).expect_code(5);

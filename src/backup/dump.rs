@@ -113,9 +113,10 @@ impl Dump<'_> {
         for (number, worker) in (1..).zip(workers) {
             let (shared, sender) = (shared.clone(), sender.clone());
             let setup = format!(
-                "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}; {}",
+                "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}; {} {}",
                 quote::literal(self.snapshot),
-                settings::statements(self.catalog.server.version_num)
+                settings::statements(self.catalog.server.version_num),
+                settings::READING
             );
             tasks.push(tokio::spawn(async move {
                 let result = tokio::select! {

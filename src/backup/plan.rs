@@ -74,6 +74,8 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// Foreign tables that were left out, as shown to people.
     pub foreign: Vec<String>,
+    /// Unlogged tables that have no rows because the server is a standby, as shown to people.
+    pub without_rows: Vec<String>,
 }
 
 impl Plan {
@@ -109,6 +111,10 @@ impl Plan {
             let chosen = part.table.condition.as_deref().unwrap_or_default();
             let mut range = 0;
             for leaf in catalog.leaves(root) {
+                if leaf.unlogged && catalog.server.standby {
+                    plan.without_rows.push(leaf.shown());
+                    continue;
+                }
                 for (pages, condition, bytes) in units(leaf, chosen, catalog.server.version_num) {
                     let (columns, encoding) = (&part.table.columns, &catalog.server.encoding);
                     let (copy, format) = statement(columns, part.binary.as_ref(), leaf, &condition, encoding);
@@ -291,6 +297,7 @@ mod tests {
             privileges: vec![],
             extension: None,
             condition: None,
+            unlogged: false,
             columns: vec![],
         }
     }

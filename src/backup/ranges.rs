@@ -40,12 +40,13 @@ async fn can_plan(client: &Client, relations: &[&Relation]) -> Result<bool, Erro
     let selects: Vec<String> = relations.iter().map(|r| format!("SELECT FROM ONLY {}", r.quoted())).collect();
     client.batch_execute("SAVEPOINT pgkeep_plan").await?;
     match client.batch_execute(&format!("EXPLAIN {}", selects.join(" UNION ALL "))).await {
-        Ok(()) => client.batch_execute("RELEASE SAVEPOINT pgkeep_plan").await.map(|()| true),
+        Ok(()) => client.batch_execute(BACK).await.map(|()| true),
         // Whatever is wrong with the table itself, reading it will tell.
-        Err(error) if error.as_db_error().is_some() => {
-            let back = "ROLLBACK TO SAVEPOINT pgkeep_plan; RELEASE SAVEPOINT pgkeep_plan";
-            client.batch_execute(back).await.map(|()| false)
-        }
+        Err(error) if error.as_db_error().is_some() => client.batch_execute(BACK).await.map(|()| false),
         Err(error) => Err(error),
     }
 }
+
+/// Planning has locked the indexes. Were these locks kept, REINDEX would wait for the leader, workers that plan would wait
+/// for REINDEX, and the leader for the workers: no server sees that.
+const BACK: &str = "ROLLBACK TO SAVEPOINT pgkeep_plan; RELEASE SAVEPOINT pgkeep_plan";

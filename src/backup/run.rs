@@ -110,6 +110,11 @@ impl Backup<'_> {
         for name in &plan.foreign {
             self.events.warn(format!("foreign table {name} is left out: its rows live on another server"));
         }
+        for name in &plan.without_rows {
+            self.events.warn(format!(
+                "unlogged table {name} is left empty: the server is a standby, which has no rows of it"
+            ));
+        }
         let schema = match schema {
             Some(schema) => Some(self.wanted(schema).await?),
             None => None,
@@ -117,7 +122,8 @@ impl Backup<'_> {
         let header = header(catalog, plan, session, &options.filter, started_at, None, schema);
         let more = options.jobs.min(plan.units.len()).saturating_sub(1);
         workers.truncate(more);
-        for second in &workers {
+        // It was under the snapshot if it has read definitions.
+        for second in workers.iter().filter(|_| options.content != Content::Data) {
             second.client.batch_execute("ROLLBACK").await?;
         }
         if !helps || !workers.is_empty() {

@@ -40,8 +40,8 @@ pub struct Snapshot {
 }
 
 fn begin(version: u32) -> String {
-    let fixed = settings::statements(version);
-    format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed}")
+    let (fixed, reading) = (settings::statements(version), settings::READING);
+    format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {fixed} {reading}")
 }
 
 /// Which tables there are, for [`take`] to lock.
@@ -96,6 +96,9 @@ pub async fn take(
         }
         events.detail(format!("tables came or went while they were being locked; trying again ({attempt})"));
         client.batch_execute("ROLLBACK").await?;
+        if let Some(second) = second {
+            second.batch_execute("ROLLBACK").await?;
+        }
     }
     Err(Failure::failed("tables are being created and dropped faster than they can be locked")
         .state("nothing was written")
@@ -150,8 +153,16 @@ async fn try_to_take(
         Some(second) => {
             take_over(second, &id, version).await?;
             let (now, schema) = tokio::join!(Catalog::read(client), ddl::read_over(second, client, version));
-            let (now, schema) = ddl::both(now, schema)?;
-            (now, Some(schema))
+            match (now, schema) {
+                (now, Err(error)) if pg::is_lock_timeout(&error) => {
+                    second.batch_execute("ROLLBACK").await?;
+                    (now?, Some(ddl::read(client, version).await?))
+                }
+                (now, schema) => {
+                    let (now, schema) = ddl::both(now, schema)?;
+                    (now, Some(schema))
+                }
+            }
         }
         None => (Catalog::read(client).await?, None),
     };
@@ -190,13 +201,17 @@ async fn try_to_take(
     Ok(Some(Snapshot { catalog: now, plan: plan_now, id, schema }))
 }
 
+/// To describe a view the server locks what it reads. Behind a queued ACCESS EXCLUSIVE request the second connection would
+/// wait for one that waits for the leader, which waits for the second: no server sees that. What the leader asks for
+/// itself it holds already.
+const NO_LONG_WAIT: &str = "SET LOCAL lock_timeout = '2s';";
+
 /// Brings another connection under the snapshot.
 async fn take_over(second: &Client, id: &str, version: u32) -> Result<(), Error> {
     let id = quote::literal(id);
     let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
     let fixed = settings::statements(version);
-    // It may still be under the snapshot of an attempt before.
-    second.batch_execute(&format!("ABORT; {begin}; SET TRANSACTION SNAPSHOT {id}; {fixed}")).await
+    second.batch_execute(&format!("{begin}; SET TRANSACTION SNAPSHOT {id}; {fixed} {NO_LONG_WAIT}")).await
 }
 
 /// The same for objects without rows: the tables are held, so that none goes while it is described.
@@ -223,7 +238,13 @@ async fn schema_alone(
             let id: String =
                 client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
             take_over(second, &id, version).await?;
-            ddl::read_over(client, second, version).await?
+            match ddl::read_over(client, second, version).await {
+                Err(error) if pg::is_lock_timeout(&error) => {
+                    second.batch_execute("ROLLBACK").await?;
+                    ddl::read(client, version).await?
+                }
+                schema => schema?,
+            }
         }
     };
     check_filter(&catalog, filter, Some(&schema))?;

@@ -37,6 +37,8 @@ pub struct ServerFacts {
     pub may_create_temporary: bool,
     /// Whether the database holds large objects.
     pub has_large_objects: bool,
+    /// Whether the server is a standby.
+    pub standby: bool,
 }
 
 /// How a relation stores rows.
@@ -87,6 +89,8 @@ pub struct Relation {
     pub extension: Option<String>,
     /// For a configuration table of an extension: the condition that tells the user's rows; empty where all are.
     pub condition: Option<String>,
+    /// Whether its rows are not in the WAL: a standby has none of them.
+    pub unlogged: bool,
     /// Columns in order, dropped ones left out.
     pub columns: Vec<ColumnInfo>,
 }

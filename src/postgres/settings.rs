@@ -39,6 +39,10 @@ pub fn statements(version: u32) -> String {
     sql
 }
 
+/// For a transaction that reads page ranges: by their pages, in their order, whatever the role's settings make the planner
+/// believe.
+pub const READING: &str = "SET LOCAL enable_tidscan = on; SET LOCAL enable_seqscan = on; SET LOCAL max_parallel_workers_per_gather = 0;";
+
 /// For a session that will wait, for a person or for what other sessions do: the server should not end it meanwhile. To
 /// be run outside of a transaction; `version` is `server_version_num`.
 pub fn stay_while_idle(version: u32) -> &'static str {

@@ -18,7 +18,8 @@ SELECT pg_catalog.current_setting('server_version'),
        NOT pg_catalog.pg_is_in_recovery()
          AND pg_catalog.has_function_privilege('pg_catalog.pg_current_wal_lsn()', 'EXECUTE'),
        pg_catalog.has_database_privilege(d.oid, 'TEMPORARY'),
-       EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)
+       EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata),
+       pg_catalog.pg_is_in_recovery()
   FROM pg_catalog.pg_database d
  WHERE d.datname = pg_catalog.current_database()";
 
@@ -42,7 +43,8 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
        pg_catalog.has_table_privilege(c.oid, 'UPDATE'),
        pg_catalog.has_table_privilege(c.oid, 'DELETE'),
        x.extname::pg_catalog.text,
-       x.extcondition[pg_catalog.array_position(x.extconfig, c.oid)]
+       x.extcondition[pg_catalog.array_position(x.extconfig, c.oid)],
+       c.relpersistence = 'u'
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
@@ -71,14 +73,15 @@ SELECT c.oid,
 pub const DOMAINS: &str = "SELECT t.oid, t.typbasetype, pg_catalog.format_type(t.typbasetype, t.typtypmod)
   FROM pg_catalog.pg_type t WHERE t.typtype = 'd'";
 
-/// Those of the output functions in place of `{}` that the role may call by name, with the type that they take; 0 for
+/// Those of the output functions in place of `{}` that the role may call by name and a query does not call for NULL (the
+/// server itself never does, and one that is not STRICT may crash it), with the type that they take; 0 for
 /// those that take any type of a kind.
 pub const OUTPUTS: &str = "SELECT p.oid, n.nspname::pg_catalog.text, p.proname::pg_catalog.text,
        CASE a.typtype WHEN 'p' THEN 0::pg_catalog.oid ELSE a.oid END
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_catalog.pg_type a ON a.oid = p.proargtypes[0]
- WHERE p.oid IN ({})
+ WHERE p.oid IN ({}) AND p.proisstrict
    AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')";
 
 /// Columns of those tables.

@@ -29,6 +29,7 @@ impl Catalog {
             supabase: row.get(6),
             may_create_temporary: row.get(9),
             has_large_objects: row.get(10),
+            standby: row.get(11),
             system_identifier: None,
             lsn: None,
         };
@@ -222,6 +223,7 @@ async fn read_relations(client: &Client) -> Result<Vec<Relation>, Error> {
                 .collect(),
             extension: row.get(17),
             condition: row.get(18),
+            unlogged: row.get(19),
             columns: Vec::new(),
         })
         .collect())
