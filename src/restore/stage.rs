@@ -105,6 +105,8 @@ pub async fn copy_chunks(
     let columns = quote::ident_list(table.columns.iter().map(String::as_str));
     let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
     let archived: u64 = chunks.iter().map(|c| c.rows).sum();
+    let places = places(archive, table, &chunks);
+    let row_of = |line: u64| archived_row(&places, line);
     let mut rows = 0;
     if !chunks.is_empty() {
         let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
@@ -119,10 +121,10 @@ pub async fn copy_chunks(
             if let Err(error) = sink.send(message?).await {
                 // The server's reason for not taking any more comes with the end of the COPY.
                 let error = sink.finish().await.err().unwrap_or(error);
-                return Err(loading(describe_refusal(table, &error, 0)));
+                return Err(loading(describe_refusal(table, &error, row_of)));
             }
         }
-        rows = sink.finish().await.map_err(|e| loading(describe_refusal(table, &e, 0)))?;
+        rows = sink.finish().await.map_err(|e| loading(describe_refusal(table, &e, row_of)))?;
     }
     if rows != archived {
         return Err(Failure::failed(format!(
@@ -184,9 +186,35 @@ fn decode(
     receiver
 }
 
-/// What the server refused, and in which archived row; `before` came by an earlier COPY. The context's text holds the
-/// value, and is left out.
-pub fn describe_refusal(table: &TablePlan, error: &tokio_postgres::Error, before: u64) -> Failure {
+/// For each of these chunks, which are in the archive's order: how many rows of them, and how many of the table, are before
+/// it.
+fn places(archive: &Archive, table: &TablePlan, chunks: &[Chunk]) -> Vec<(u64, u64)> {
+    let (mut sent, mut archived) = (0, 0);
+    let mut next = chunks.iter().peekable();
+    let mut places = Vec::with_capacity(chunks.len());
+    for chunk in archive.table_chunks(table.index) {
+        if let Some(own) = next.next_if(|c| c.offset == chunk.offset) {
+            places.push((sent, archived));
+            sent += own.rows;
+        }
+        archived += chunk.rows;
+    }
+    places
+}
+
+/// Which row of the archive the one is that was sent as number `line` (from 1).
+fn archived_row(places: &[(u64, u64)], line: u64) -> u64 {
+    let place = places.iter().rev().find(|(sent, _)| *sent < line);
+    place.map_or(line, |(sent, archived)| line - sent + archived)
+}
+
+/// What the server refused, and in which archived row, which `row_of` finds by the line of the COPY. The context's text
+/// holds the value, and is left out.
+pub fn describe_refusal(
+    table: &TablePlan,
+    error: &tokio_postgres::Error,
+    row_of: impl Fn(u64) -> u64,
+) -> Failure {
     let mut failure = Failure::from_server(error);
     // Messages of class 22 (data exception) end in the value.
     if pg::sqlstate(error).is_some_and(|code| code.starts_with("22"))
@@ -205,11 +233,23 @@ pub fn describe_refusal(table: &TablePlan, error: &tokio_postgres::Error, before
     if about_a_row {
         failure = failure.next("bring the target's types to the archive's, leave the table out with --exclude, or use --keep-going to restore the other tables");
     }
-    if let Some(line) = after(", line ").and_then(|l| l.parse::<u64>().ok()).map(|l| l.saturating_add(before))
-    {
+    if let Some(line) = after(", line ").and_then(|l| l.parse::<u64>().ok()).map(row_of) {
         let column = after(", column ").filter(|c| table.columns.contains(c));
         let column = column.map(|c| format!(", column {c}")).unwrap_or_default();
         failure.what = format!("archived row {line}{column}: {}", failure.what);
     }
     failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::archived_row;
+
+    #[test]
+    fn a_row_that_is_sent_is_found_in_the_archive() {
+        // Of chunks with 10 rows each the second and the fourth are sent.
+        let places = [(0, 10), (10, 30)];
+        assert_eq!([1, 10, 11, 20].map(|line| archived_row(&places, line)), [11, 20, 31, 40]);
+        assert_eq!(archived_row(&[], 7), 7);
+    }
 }

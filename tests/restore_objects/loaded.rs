@@ -258,3 +258,34 @@ fn a_foreign_key_that_does_not_hold_is_named_and_nothing_is_left_of_the_restore(
     run.says("CONSTRAINT \"Of whom\" ON public.\"In voices\"").says("removed again");
     same("after the failure", &before, &state(&world.client, &target.url));
 }
+
+#[test]
+fn a_constraint_that_children_get_as_well_waits_for_their_rows() {
+    // The child's row breaks it, as it may: the constraint has never been checked.
+    let sql = "CREATE TABLE parent (a int, t text); CREATE TABLE child () INHERITS (parent);
+        INSERT INTO parent SELECT n, repeat('x', 100) FROM generate_series(1, 10000) n;
+        INSERT INTO child VALUES (-1, 'old row');
+        ALTER TABLE parent ADD CONSTRAINT pos CHECK (a > 0) NOT VALID;";
+    let Some(world) = World::new("loaded inherited source", sql) else { return };
+    let target = world.database.cluster.database("loaded inherited");
+    world.keeper.ok(&["restore", "-d", &target.url, "--file", &world.archive, "--jobs", "1"]);
+    same("state", &world.state(), &state(&world.client, &target.url));
+}
+
+#[test]
+fn a_check_that_reads_other_tables_while_their_keys_are_made_meets_no_deadlock() {
+    // First it reads x for long, and in the end z: keys of both must not be made in one transaction meanwhile.
+    let sql = "CREATE TABLE z (id int PRIMARY KEY, t text); CREATE TABLE x (id int PRIMARY KEY, t text);
+        CREATE FUNCTION f(k text, i int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+          IF k = 'z' THEN RETURN EXISTS (SELECT FROM public.z WHERE id = i) OR true;
+          ELSE RETURN EXISTS (SELECT FROM public.x WHERE id = i) OR true; END IF; END $$;
+        INSERT INTO z SELECT n, 'z' FROM generate_series(1, 1000) n;
+        INSERT INTO x SELECT n, 'z' FROM generate_series(1, 1000) n;
+        CREATE TABLE t (k text, i int, z text);
+        INSERT INTO t SELECT 'x', 1, repeat('x', 100) FROM generate_series(1, 300000) n;
+        INSERT INTO t SELECT 'z', 1, repeat('x', 100) FROM generate_series(1, 2000) n;
+        ALTER TABLE t ADD CHECK (f(k, i));";
+    let Some(world) = World::new("loaded checked source", sql) else { return };
+    let (target, _) = restored(&world, "loaded checked", &[]);
+    same("state", &world.state(), &state(&world.client, &target.url));
+}

@@ -253,6 +253,8 @@ fn stages(objects: &[Object]) -> Vec<Option<Stage>> {
             _ if object.section == Section::PreData || object.kind.is_last() => None,
             // One of a child or partition that comes with its parent's.
             Kind::Constraint if is_with_another(object, objects, &stages) => Some(Stage::Attachments),
+            // Its children's rows must be in, and nobody may hold one of them meanwhile.
+            Kind::Constraint if goes_to_children(object) => Some(Stage::Attachments),
             Kind::Index | Kind::Constraint if looks_at_its_table_alone(object, objects) => {
                 Some(Stage::BehindRows)
             }
@@ -265,6 +267,11 @@ fn stages(objects: &[Object]) -> Vec<Option<Stage>> {
         stages.push(own.map(|own| needed.map_or(own, |needed| own.max(needed))));
     }
     stages
+}
+
+/// Whether it is a constraint that children get as well, such as a `CHECK … NOT VALID` of a table that others inherit from.
+fn goes_to_children(object: &Object) -> bool {
+    object.create.iter().any(|sql| sql.starts_with("ALTER TABLE ") && !sql.starts_with("ALTER TABLE ONLY "))
 }
 
 /// Whether nothing that it calls can look at rows of another table, which may not be in yet: a user's function may,

@@ -47,6 +47,9 @@ pub async fn all(
     let with_rows = plan.tables.iter().filter(|t| !rebuild.archive.table_chunks(t.index).is_empty());
     let with_rows: Vec<&TablePlan> = with_rows.collect();
     let kinds = Kinds::read(rebuild, catalog, &with_rows).await?;
+    // What a check calls may read other tables, and holds them until its own table's rows are in: whoever waits for one of
+    // them meanwhile must hold none itself.
+    let is_calling = with_rows.iter().filter_map(|t| kinds.object(rebuild, t)).any(|n| after.calls(n));
     for table in with_rows {
         let weight = bytes(table);
         let object = kinds.object(rebuild, table);
@@ -67,6 +70,7 @@ pub async fn all(
     let loads = AtomicUsize::new(jobs.len());
     jobs.extend(behind.into_iter().map(|job| {
         let Job { work, tables, shared, step, weight, way } = job;
+        let weight = if is_calling { weight.max(TOGETHER.1) } else { weight };
         Job { work: Work::Make(work), tables, shared, step, weight, way }
     }));
     let finished = || {

@@ -124,10 +124,15 @@ async fn copy(
             if let Err(error) = sink.send(bytes).await {
                 // The server's reason for not taking any more comes with the end of the COPY.
                 let error = sink.finish().await.err().unwrap_or(error);
-                return Err(loading(stage::describe_refusal(table, &error, rows)));
+                return Err(loading(stage::describe_refusal(table, &error, |line| {
+                    line.saturating_add(rows)
+                })));
             }
         }
-        rows += sink.finish().await.map_err(|e| loading(stage::describe_refusal(table, &e, rows)))?;
+        rows += sink
+            .finish()
+            .await
+            .map_err(|e| loading(stage::describe_refusal(table, &e, |line| line.saturating_add(rows))))?;
         if is_last {
             break;
         }
