@@ -293,9 +293,13 @@ fn connections_that_the_server_has_few_of_are_left_to_others() {
 #[test]
 fn an_index_can_be_rebuilt_while_several_workers_read_its_table() {
     let database = shared(None).database("reindexed");
-    database.execute(TWO_TABLES);
+    // Few rows on many pages: workers have page ranges to plan for as long as it takes.
+    database.execute(
+        "CREATE TABLE big (id int PRIMARY KEY, filler text) WITH (fillfactor = 10);
+         INSERT INTO big SELECT i, repeat(md5(i::text), 8) FROM generate_series(1, 50000) i",
+    );
     let pgkeep = Pgkeep::on(&database.url);
-    let running = pgkeep.spawn(&["backup", "--jobs", "2", "--max-rate", "12M"]);
+    let running = pgkeep.spawn(&["backup", "--jobs", "2", "--max-rate", "4M"]);
     wait_until("rows are being read", 20, || {
         database.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LOCK%COPY%'")
             != "0"

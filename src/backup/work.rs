@@ -45,10 +45,11 @@ pub(super) async fn drain(
     sender: &mpsc::Sender<SealedChunk>,
     role: Role<'_>,
 ) -> Result<(), Failure> {
-    match role {
-        Role::Leader => session.client.batch_execute(MARK).await?,
-        Role::Worker { setup, .. } => session.client.batch_execute(&format!("{setup} {MARK}")).await?,
-    }
+    let begun = match role {
+        Role::Leader => session.client.batch_execute(MARK).await,
+        Role::Worker { setup, .. } => session.client.batch_execute(&format!("{setup} {MARK}")).await,
+    };
+    begun.map_err(|e| Failure::from_server(&e).while_doing("joining the snapshot"))?;
     let mut filler = Filler::new(shared, sender);
     loop {
         if let (Role::Worker { number, .. }, Some(yielding)) = (role, &shared.yielding) {

@@ -277,13 +277,14 @@ fn a_check_that_reads_other_tables_while_their_keys_are_made_meets_no_deadlock()
     // First it reads x for long, and in the end z: keys of both must not be made in one transaction meanwhile.
     let sql = "CREATE TABLE z (id int PRIMARY KEY, t text); CREATE TABLE x (id int PRIMARY KEY, t text);
         CREATE FUNCTION f(k text, i int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+          IF k = 'wait' THEN PERFORM pg_catalog.pg_sleep(3); END IF;
           IF k = 'z' THEN RETURN EXISTS (SELECT FROM public.z WHERE id = i) OR true;
           ELSE RETURN EXISTS (SELECT FROM public.x WHERE id = i) OR true; END IF; END $$;
         INSERT INTO z SELECT n, 'z' FROM generate_series(1, 1000) n;
         INSERT INTO x SELECT n, 'z' FROM generate_series(1, 1000) n;
         CREATE TABLE t (k text, i int, z text);
-        INSERT INTO t SELECT 'x', 1, repeat('x', 100) FROM generate_series(1, 300000) n;
-        INSERT INTO t SELECT 'z', 1, repeat('x', 100) FROM generate_series(1, 2000) n;
+        INSERT INTO t SELECT 'x', 1, repeat('x', 1000) FROM generate_series(1, 12000) n;
+        INSERT INTO t VALUES ('wait', 1, ''), ('z', 1, '');
         ALTER TABLE t ADD CHECK (f(k, i));";
     let Some(world) = World::new("loaded checked source", sql) else { return };
     let (target, _) = restored(&world, "loaded checked", &[]);
