@@ -119,9 +119,9 @@ pub enum Part {
     Rows {
         /// The table, as shown to people.
         table: String,
-        /// The page range of the table.
+        /// The part of the table.
         range: u32,
-        /// The piece of the page range.
+        /// The piece of that part.
         piece: u32,
     },
     /// The list of chunks.

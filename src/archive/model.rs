@@ -216,10 +216,10 @@ pub struct Chunk {
     /// Position of the table in the header; only for [`ChunkKind::Rows`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<u32>,
-    /// Order within a table: the page range, counted from 0.
+    /// Order within a table: which part of it was read in one go, counted from 0.
     #[serde(default)]
     pub range: u32,
-    /// Order within a page range, counted from 0.
+    /// Order within that part, counted from 0.
     #[serde(default)]
     pub piece: u32,
     /// Where the chunk begins in the file, in bytes.

@@ -81,9 +81,9 @@ impl ChunkEncoder {
         Ok(ChunkEncoder(Compressor::new(compression).map_err(ArchiveError::Write)?))
     }
 
-    /// Seals a chunk of `rows` rows of one table: `raw` is [`table_line`] and then a line for each row. `range` is
-    /// the number of the page range, `piece` counts the chunks of that range from 0, `key` are the key columns of the
-    /// table, whose spans the index will give. The same `raw` gives the same stored bytes.
+    /// Seals a chunk of `rows` rows of one table: `raw` is [`table_line`] and then a line for each row. `range` is the
+    /// number of the part of the table that was read in one go, `piece` counts its chunks from 0, `key` are the key
+    /// columns of the table, whose spans the index will give. The same `raw` gives the same stored bytes.
     ///
     /// Refuses a chunk without a row, one of several rows beyond [`MOST_CHUNK_BYTES`], and
     /// one of a single row beyond [`MOST_ROW_BYTES`]; aim at 1 to 4 MiB.

@@ -1,9 +1,9 @@
 //! What a unit's COPY says: in which format, and how each column is asked for.
 //!
 //! In binary, where the server is spared the printing of what pgkeep can print itself, columns of other types are sent as
-//! text by a call of their output function. That makes it a query, and a whole table is no query (see
-//! [`super::ranges`]): such a table with such a column is read in text, as is one whose output functions the role may not
-//! call, and every database of encoding `SQL_ASCII`, whose texts are to come as they are.
+//! text by a call of their output function. That makes it a query, which costs more and which the server may not be able
+//! to plan (see [`super::plannable`]): a small table with such a column is read in text, as is one whose output functions the
+//! role may not call, and every database of encoding `SQL_ASCII`, whose texts are to come as they are.
 
 use crate::archive::model;
 use crate::postgres::catalog::{Catalog, Relation};
@@ -63,41 +63,40 @@ impl BinaryColumns {
         list.collect::<Vec<_>>().join(", ")
     }
 
-    fn calls(&self) -> bool {
+    /// Whether output functions are called for some.
+    pub fn calls(&self) -> bool {
         self.columns.iter().any(|(_, call)| call.is_some())
     }
 }
 
-/// The COPY of `leaf` and its format. `condition` follows the table's name; without one it is no query.
+/// The COPY of `leaf` and its format. The condition follows the table's name; with tids, each row begins with its `ctid`.
+/// Where neither is wanted, and no output function called, it is no query.
 pub fn statement(
     columns: &[model::Column],
     binary: Option<&BinaryColumns>,
     leaf: &Relation,
-    condition: &str,
+    (condition, has_tids): (&str, bool),
     encoding: &str,
 ) -> (String, CopyFormat) {
     let plain = quote::ident_list(columns.iter().map(|c| c.name.as_str()));
     let table = leaf.quoted();
-    if condition.is_empty() {
-        let list = if columns.is_empty() { String::new() } else { format!(" ({plain})") };
-        return match binary.filter(|binary| !binary.calls()) {
-            Some(_) => (format!("COPY {table}{list} TO STDOUT (FORMAT binary)"), CopyFormat::Binary),
-            None => {
-                let options = settings::copy_options(encoding);
-                (format!("COPY {table}{list} TO STDOUT{options}"), CopyFormat::Text)
-            }
+    let (format, options) = match binary {
+        Some(_) => (CopyFormat::Binary, " (FORMAT binary)"),
+        None => (CopyFormat::Text, settings::copy_options(encoding)),
+    };
+    let is_query = !condition.is_empty() || has_tids || binary.is_some_and(BinaryColumns::calls);
+    let source = if is_query {
+        let list = binary.map_or(plain, |binary| binary.list(columns));
+        let tid = match (has_tids, columns.is_empty()) {
+            (true, true) => "ctid",
+            (true, false) => "ctid, ",
+            (false, _) => "",
         };
-    }
-    match binary {
-        Some(binary) => {
-            let list = binary.list(columns);
-            let query = format!("SELECT {list} FROM ONLY {table}{condition}");
-            (format!("COPY ({query}) TO STDOUT (FORMAT binary)"), CopyFormat::Binary)
-        }
-        None => {
-            let options = settings::copy_options(encoding);
-            let query = format!("SELECT {plain} FROM ONLY {table}{condition}");
-            (format!("COPY ({query}) TO STDOUT{options}"), CopyFormat::Text)
-        }
-    }
+        format!("(SELECT {tid}{list} FROM ONLY {table}{condition})")
+    } else if columns.is_empty() {
+        table
+    } else {
+        format!("{table} ({plain})")
+    };
+    (format!("COPY {source} TO STDOUT{options}"), format)
 }

@@ -25,8 +25,12 @@ use crate::connection;
 use crate::failure::Failure;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
+use crate::postgres::tid::Tid;
 use crate::postgres::{quote, settings};
 use crate::progress::{Event, Events, Phase};
+
+/// Where the first rows of chunks stand, by table, range and piece.
+pub type Starts = Arc<Mutex<HashMap<(u32, u32, u32), Tid>>>;
 
 /// What one dump works on.
 pub struct Dump<'a> {
@@ -42,6 +46,8 @@ pub struct Dump<'a> {
     pub pace: Pace,
     /// When the snapshot was taken.
     pub taken_at: Instant,
+    /// Where the chunks begin of units whose rows have tids.
+    pub starts: Starts,
     /// Which phase the progress belongs to.
     pub phase: Phase,
     /// Listener.
@@ -66,6 +72,8 @@ pub(super) struct Shared {
     pub throttle: Throttle,
     /// Lets connections pause for others; none where they need not.
     pub yielding: Option<Yielding>,
+    /// Where the chunks begin of units whose rows have tids.
+    pub starts: Starts,
     /// Which phase the progress belongs to.
     pub phase: Phase,
     /// Listener.
@@ -99,6 +107,7 @@ impl Dump<'_> {
             compression: self.compression,
             throttle: Throttle::new(self.pace.max_rate),
             yielding: self.pace.nice.then(|| Yielding::new(&backends)),
+            starts: self.starts.clone(),
             phase: self.phase,
             events: self.events.clone(),
             cancel: stop.clone(),

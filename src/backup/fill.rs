@@ -1,7 +1,12 @@
 //! Rows of one connection become chunks: translated as they come, compressed and hashed on other threads.
 //!
 //! A row is written once: from the connection's read buffer, as JSON, into the chunk that fills. Every chunk belongs to
-//! one unit, so that an unchanged page range gives the same chunks whoever reads it.
+//! one unit.
+//!
+//! Where a chunk ends depends on nothing but its own rows: it is cut behind a row whose checksum says so. So rows that are
+//! as they were come in the same chunks whoever reads them and in whatever pieces, but for the one or two chunks at either
+//! side of a change or of a unit's limit; later work finds chunks that it has by their checksums, and a restore what the
+//! target holds already.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::copy::CopyFormat;
-use super::dump::Shared;
+use super::dump::{Shared, lock};
 use super::plan::{Part, Unit};
 use crate::archive::error::ArchiveError;
 use crate::archive::spans::KeyColumns;
@@ -18,11 +23,18 @@ use crate::archive::writer::{ChunkEncoder, SealedChunk, table_line};
 use crate::failure::Failure;
 use crate::postgres::copy::binary::{self, LastDay, Tuple, TupleEncoder};
 use crate::postgres::copy::{CopyError, RowEncoder};
+use crate::postgres::tid::Tid;
 use crate::progress::Event;
 
-/// Decompressed bytes at which a chunk is sealed. Larger chunks compress no better; smaller ones make one row dearer
-/// to find and the index longer.
-const CHUNK_BYTES: usize = 2 << 20;
+/// Decompressed bytes that a chunk has at least, unless its unit ends.
+const FEWEST_BYTES: usize = 1 << 20;
+
+/// How many more it has on the average. Larger chunks compress no better; smaller ones make the index longer, and by them
+/// the same limits would be found later behind a change.
+const FURTHER_BYTES: u64 = 768 << 10;
+
+/// Decompressed bytes beyond which no row is added: what bounds memory, and what one row costs to be found.
+const CHUNK_BYTES: usize = 3 << 20;
 
 /// Chunks of one worker that are compressed side by side: with two, a connection that sends faster than one core
 /// compresses need not wait.
@@ -30,6 +42,11 @@ const SEALING: usize = 2;
 
 /// A buffer beyond this held one huge row, and is given back.
 const MOST_KEPT_BYTES: usize = 2 * CHUNK_BYTES;
+
+/// Whether a chunk that has enough rows ends behind this one. The more bytes a row has, the more likely.
+fn is_last(row: &[u8]) -> bool {
+    u64::from(libdeflater::crc32(row)) * FURTHER_BYTES < (row.len() as u64) << 32
+}
 
 /// A table part as those who fill chunks need it.
 pub(super) struct Source {
@@ -41,16 +58,20 @@ pub(super) struct Source {
     key: KeyColumns,
     text: RowEncoder,
     binary: Option<TupleEncoder>,
+    /// For rows that begin with their `ctid`.
+    binary_after_tid: Option<TupleEncoder>,
 }
 
 impl Source {
     pub(super) fn new(part: &Part) -> Source {
+        let binary = part.binary.as_ref().map(|binary| binary.encoder(&part.forms));
         Source {
             name: Arc::from(part.table.shown()),
             head: table_line(&part.table),
             key: KeyColumns::of(&part.table),
             text: RowEncoder::new(part.forms.clone()),
-            binary: part.binary.as_ref().map(|binary| binary.encoder(&part.forms)),
+            binary_after_tid: binary.as_ref().map(TupleEncoder::after_tid),
+            binary,
         }
     }
 }
@@ -93,6 +114,7 @@ impl<'a> Filler<'a> {
             unit,
             source,
             filling,
+            first: None,
             rows: 0,
             all_rows: 0,
             piece: 0,
@@ -153,6 +175,8 @@ pub(super) struct UnitFiller<'f, 'a> {
     unit: &'f Unit,
     source: &'f Source,
     filling: Vec<u8>,
+    /// Where the first row of the chunk that fills stands.
+    first: Option<Tid>,
     rows: u64,
     all_rows: u64,
     piece: u32,
@@ -187,7 +211,9 @@ impl UnitFiller<'_, '_> {
 
     /// Translates all whole rows in `bytes`. Returns how many bytes they take.
     fn rows(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
-        match (self.unit.format, &self.source.binary) {
+        let source = self.source;
+        let binary = if self.unit.has_tids { &source.binary_after_tid } else { &source.binary };
+        match (self.unit.format, binary) {
             (CopyFormat::Binary, Some(encoder)) => self.tuples(encoder, bytes),
             _ => self.lines(bytes),
         }
@@ -197,9 +223,15 @@ impl UnitFiller<'_, '_> {
         let mut at = 0;
         while let Some(length) = memchr::memchr(b'\n', &bytes[at..]) {
             let before = self.filling.len();
-            let row = &bytes[at..at + length];
+            let mut row = &bytes[at..at + length];
+            let mut tid = None;
+            if self.unit.has_tids {
+                let end = memchr::memchr(b'\t', row).unwrap_or(row.len());
+                tid = Tid::from_text(&row[..end]);
+                row = row.get(end + 1..).unwrap_or_default();
+            }
             self.source.text.encode(row, &mut self.filling).map_err(|e| self.unreadable(&e))?;
-            self.row_written(before);
+            self.row_written(before, || tid);
             at += length + 1;
         }
         Ok(at)
@@ -214,6 +246,7 @@ impl UnitFiller<'_, '_> {
             }
             self.begun = true;
         }
+        let has_tids = self.unit.has_tids;
         while !self.ended {
             let before = self.filling.len();
             match encoder
@@ -221,7 +254,8 @@ impl UnitFiller<'_, '_> {
                 .map_err(|e| self.unreadable(&e))?
             {
                 Tuple::Row(length) => {
-                    self.row_written(before);
+                    let tuple = &bytes[at..at + length];
+                    self.row_written(before, || if has_tids { binary::leading_tid(tuple) } else { None });
                     at += length;
                 }
                 Tuple::End(length) => {
@@ -239,32 +273,43 @@ impl UnitFiller<'_, '_> {
         Failure::failed(format!("the server sent a row that cannot be read: {error} (table {name})"))
     }
 
-    /// A row has been appended behind `before`. A chunk that is full by it is put aside.
+    /// A row has been appended behind `before`. A chunk that is full by it is put aside. `tid` tells where the row stands.
     #[inline]
-    fn row_written(&mut self, before: usize) {
+    fn row_written(&mut self, before: usize, tid: impl FnOnce() -> Option<Tid>) {
         self.filling.push(b'\n');
+        let mut start = before;
         if self.filling.len() > CHUNK_BYTES && self.rows > 0 {
             // The row that is too much begins the next chunk, so that only a lone row can make a chunk large.
             let mut next = self.next_buffer();
+            start = next.len();
             next.extend_from_slice(&self.filling[before..]);
             self.filling.truncate(before);
             self.put_aside(next);
         }
+        if self.rows == 0 {
+            self.first = tid();
+        }
         self.rows += 1;
         self.all_rows += 1;
-        if self.filling.len() > CHUNK_BYTES {
+        if self.filling.len() > FEWEST_BYTES
+            && (self.filling.len() > CHUNK_BYTES || is_last(&self.filling[start..]))
+        {
             let next = self.next_buffer();
             self.put_aside(next);
         }
     }
 
     fn next_buffer(&mut self) -> Vec<u8> {
-        let mut next = self.filler.buffers.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES + 4096));
+        let mut next = self.filler.buffers.pop().unwrap_or_else(|| Vec::with_capacity(2 * FEWEST_BYTES));
         next.extend_from_slice(&self.source.head);
         next
     }
 
     fn put_aside(&mut self, next: Vec<u8>) {
+        if let Some(first) = self.first.take() {
+            let place = (self.unit.table, self.unit.range, self.piece);
+            lock(&self.filler.shared.starts).insert(place, first);
+        }
         let raw = std::mem::replace(&mut self.filling, next);
         self.full.push(Full { raw, rows: std::mem::take(&mut self.rows), piece: self.piece });
         self.piece += 1;

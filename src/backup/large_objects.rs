@@ -6,12 +6,13 @@
 use tokio_postgres::{Client, Error};
 
 use super::copy::{BinaryColumns, CopyFormat};
-use super::plan::{Pages, Part, Plan, Unit};
+use super::plan::{Part, Plan, Unit};
 use crate::archive::model;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, ServerFacts};
 use crate::postgres::copy::binary::Wire;
 use crate::postgres::ddl;
+use crate::postgres::tid::TidRange;
 use crate::row::CellForm;
 use crate::schema::{Kind, Schema, scope};
 use crate::selection::TableFilter;
@@ -87,7 +88,8 @@ pub async fn add(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<
             table: number,
             range: range as u32,
             relation: RELATION,
-            pages: Pages::default(),
+            tids: TidRange::default(),
+            has_tids: false,
             copy: format!(
                 "COPY ({}) TO STDOUT (FORMAT binary)",
                 pieces("{}", &format!("m.oid >= {first}{before}"))

@@ -10,9 +10,10 @@ mod fill;
 pub mod large_objects;
 pub mod pace;
 pub mod plan;
-pub mod ranges;
+pub mod plannable;
 pub mod run;
 pub mod snapshot;
+mod units;
 mod work;
 
 use std::collections::HashMap;
@@ -29,7 +30,7 @@ use crate::schema::Schema;
 use crate::selection::TableFilter;
 use copy::CopyFormat;
 use pace::Pace;
-use plan::Plan;
+use plan::{Plan, Way};
 
 /// Name and version of this program, as headers give it.
 pub const TOOL: &str = concat!("pgkeep ", env!("CARGO_PKG_VERSION"));
@@ -64,6 +65,13 @@ pub struct BackupOptions {
     pub content: Content,
     /// Roles of the cluster, too.
     pub roles: Option<Roles>,
+}
+
+impl BackupOptions {
+    /// How tables are read.
+    fn way(&self) -> Way {
+        Way { format: self.format, jobs: self.jobs, small: self.pace.nice, tids: false }
+    }
 }
 
 /// What a backup takes.

@@ -1,28 +1,16 @@
 //! What to dump, and in which pieces of work.
 //!
 //! A *table part* is an ordinary table, or a partitioned table with all its partitions; where only some partitions
-//! are wanted, each wanted one is a part of its own, so that a part is always whole. A *unit* is one COPY: a page
-//! range of one heap. Ranges begin at fixed page numbers whatever the table's size or the number of workers, so that
-//! an unchanged range gives the same chunks.
+//! are wanted, each wanted one is a part of its own, so that a part is always whole. A *unit* is one COPY: a whole heap,
+//! or some of its pages.
 
 use super::copy::{BinaryColumns, CopyFormat, statement};
+use super::units::{self, SMALL_BYTES};
 use crate::archive::model;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
+use crate::postgres::tid::{Tid, TidRange};
 use crate::row::CellForm;
 use crate::selection::TableFilter;
-
-/// Pages of one unit when a table has no TOAST: 16 MiB. Small enough that the last unit does not leave the other
-/// workers idle for long, large enough that the round trips of a COPY do not count.
-const UNIT_PAGES: u64 = 2048;
-
-/// Pages of a heap: from `first` to before `end`, or to the last one there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pages {
-    /// The first of them.
-    pub first: u64,
-    /// The first that is not among them; none: all that follow are.
-    pub end: Option<u64>,
-}
 
 /// One COPY.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +21,23 @@ pub struct Unit {
     pub range: u32,
     /// `oid` of the relation that is read.
     pub relation: u32,
-    /// Which of its pages.
-    pub pages: Pages,
+    /// Which of its rows.
+    pub tids: TidRange,
+    /// Whether each row begins with its `ctid`.
+    pub has_tids: bool,
     /// The statement.
     pub copy: String,
     /// Its format.
     pub format: CopyFormat,
     /// Estimated bytes to read.
     pub bytes: u64,
+}
+
+impl Unit {
+    /// Whether the server has to plan it.
+    pub fn is_query(&self) -> bool {
+        self.copy.starts_with("COPY (")
+    }
 }
 
 /// A table part with what its encoder needs.
@@ -65,6 +62,19 @@ pub enum Rows {
     All,
 }
 
+/// How tables are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// In which format, where it can be.
+    pub format: CopyFormat,
+    /// How many connections share the work.
+    pub jobs: usize,
+    /// Whether they are to have short units, between which they may pause.
+    pub small: bool,
+    /// Whether it is to be known where the chunks of large tables begin, so that some can be read again.
+    pub tids: bool,
+}
+
 /// Everything that one backup will do.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -79,13 +89,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a backup of the tables that `filter` wants, in that format where it can be.
-    pub fn new(catalog: &Catalog, filter: &TableFilter, format: CopyFormat) -> Plan {
+    /// Plans a backup of the tables that `filter` wants.
+    pub fn new(catalog: &Catalog, filter: &TableFilter, way: Way) -> Plan {
         let mut roots = Vec::new();
         for relation in catalog.relations.iter().filter(|r| r.partition_of.is_none()) {
             collect_parts(catalog, filter, relation, false, &mut roots);
         }
-        let mut plan = Plan::of(catalog, roots, Rows::Users, format);
+        let mut plan = Plan::of(catalog, roots, Rows::Users, way);
         plan.foreign = catalog
             .relations
             .iter()
@@ -96,39 +106,52 @@ impl Plan {
     }
 
     /// Plans a backup of just these tables, each with all its partitions.
-    pub fn of(catalog: &Catalog, mut roots: Vec<&Relation>, rows: Rows, format: CopyFormat) -> Plan {
+    pub fn of(catalog: &Catalog, mut roots: Vec<&Relation>, rows: Rows, way: Way) -> Plan {
         roots.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         let mut plan = Plan::default();
+        let mut leaves = Vec::new();
         for root in roots {
-            let table = plan.parts.len() as u32;
             let mut part = Part::new(catalog, root);
-            if format == CopyFormat::Text {
+            if way.format == CopyFormat::Text {
                 part.binary = None;
             }
             if rows == Rows::Users {
                 part.table.condition = root.condition.clone();
             }
-            let chosen = part.table.condition.as_deref().unwrap_or_default();
-            let mut range = 0;
             for leaf in catalog.leaves(root) {
                 if leaf.unlogged && catalog.server.standby {
                     plan.without_rows.push(leaf.shown());
-                    continue;
-                }
-                for (pages, condition, bytes) in units(leaf, chosen, catalog.server.version_num) {
-                    let (columns, encoding) = (&part.table.columns, &catalog.server.encoding);
-                    let (copy, format) = statement(columns, part.binary.as_ref(), leaf, &condition, encoding);
-                    plan.units.push(Unit { table, range, relation: leaf.oid, pages, copy, format, bytes });
-                    range += 1;
+                } else {
+                    leaves.push((plan.parts.len() as u32, leaf));
                 }
             }
             plan.parts.push(part);
+        }
+        let version = catalog.server.version_num;
+        // A condition of an extension's may be any text that can stand there, so that nothing is put beside it.
+        let can_be_cut = |table: u32| plan.parts[table as usize].is_all();
+        let cuttable: Vec<&Relation> = leaves.iter().filter(|l| can_be_cut(l.0)).map(|l| l.1).collect();
+        let pages = units::pages_of_units(&cuttable, way.jobs, way.small, version);
+        let encoding = &catalog.server.encoding;
+        let (mut table, mut range) = (0, 0);
+        for (of, leaf) in leaves {
+            if of != table {
+                (table, range) = (of, 0);
+            }
+            let part = &plan.parts[table as usize];
+            let ranges = tid_ranges(leaf, pages.get(&leaf.oid).copied());
+            let bytes = leaf.bytes / ranges.len().max(1) as u64;
+            let has_tids = way.tids && part.is_all() && leaf.heap && leaf.bytes > SMALL_BYTES;
+            for tids in ranges {
+                plan.units.push(part.unit((table, range), leaf, tids, has_tids, bytes, encoding));
+                range += 1;
+            }
         }
         plan.units.sort_by_key(|u| std::cmp::Reverse(u.bytes));
         plan
     }
 
-    /// Makes one unit of all units of a relation.
+    /// Makes one unit of all units of a relation, by a COPY that is no query.
     pub fn unite(&mut self, relation: &Relation, encoding: &str) {
         let (mut of_it, others): (Vec<Unit>, Vec<Unit>) =
             std::mem::take(&mut self.units).into_iter().partition(|u| u.relation == relation.oid);
@@ -136,8 +159,10 @@ impl Plan {
         of_it.sort_by_key(|u| u.range);
         if let Some(first) = of_it.into_iter().next() {
             let part = &self.parts[first.table as usize];
-            let (copy, format) = statement(&part.table.columns, part.binary.as_ref(), relation, "", encoding);
-            self.units.push(Unit { copy, format, pages: Pages::default(), bytes: relation.bytes, ..first });
+            let binary = part.binary.as_ref().filter(|binary| !binary.calls());
+            let (copy, format) = statement(&part.table.columns, binary, relation, ("", false), encoding);
+            let (tids, has_tids, bytes) = (TidRange::default(), false, relation.bytes);
+            self.units.push(Unit { copy, format, tids, has_tids, bytes, ..first });
         }
         self.units.sort_by_key(|u| std::cmp::Reverse(u.bytes));
     }
@@ -193,6 +218,33 @@ impl Part {
             binary: BinaryColumns::new(catalog, relation),
         }
     }
+
+    /// Whether no condition of an extension's says which of its rows are meant.
+    pub fn is_all(&self) -> bool {
+        self.table.condition.as_deref().unwrap_or_default().trim().is_empty()
+    }
+
+    /// The unit at `place` (table, range) that reads some rows of `leaf`, a table of this part.
+    pub fn unit(
+        &self,
+        place: (u32, u32),
+        leaf: &Relation,
+        tids: TidRange,
+        has_tids: bool,
+        bytes: u64,
+        encoding: &str,
+    ) -> Unit {
+        let condition = match &self.table.condition {
+            Some(chosen) if !self.is_all() => format!(" {chosen}"),
+            _ => tids.condition(),
+        };
+        // A query of a small table would cost more than the printing of its values.
+        let is_query = !condition.is_empty() || has_tids || leaf.bytes > SMALL_BYTES;
+        let binary = self.binary.as_ref().filter(|binary| is_query || !binary.calls());
+        let (copy, format) = statement(&self.table.columns, binary, leaf, (&condition, has_tids), encoding);
+        let (table, range) = place;
+        Unit { table, range, relation: leaf.oid, tids, has_tids, copy, format, bytes }
+    }
 }
 
 /// Adds `relation` where it is wanted whole, else the wanted parts below it.
@@ -226,80 +278,26 @@ fn is_whole(catalog: &Catalog, filter: &TableFilter, relation: &Relation) -> boo
     })
 }
 
-/// What follows the table's name in each of its units, with the estimated bytes of each. A condition of an extension's
-/// may be any text that can stand there, so that nothing is put beside it: such a table, rarely large, is one unit.
-fn units(leaf: &Relation, condition: &str, version: u32) -> Vec<(Pages, String, u64)> {
-    if condition.trim().is_empty() {
-        page_ranges(leaf, version)
-    } else {
-        vec![(Pages::default(), format!(" {condition}"), leaf.bytes)]
-    }
-}
-
-/// Page ranges of a heap as SQL conditions, with the estimated bytes of each.
-fn page_ranges(leaf: &Relation, version: u32) -> Vec<(Pages, String, u64)> {
-    // Before version 14 a range of ctid reads the whole table: one unit. Other access methods may not know pages.
-    let unit = unit_pages(leaf);
-    if version < 140_000 || !leaf.heap || leaf.heap_pages <= unit {
-        return vec![(Pages::default(), String::new(), leaf.bytes)];
-    }
-    let count = leaf.heap_pages.div_ceil(unit);
-    (0..count)
-        .map(|i| {
-            // The last range has no upper bound: pages that were added since the size was read are in it.
-            let pages = Pages { first: i * unit, end: (i + 1 < count).then_some((i + 1) * unit) };
-            (pages, pages.condition(), leaf.bytes / count)
-        })
-        .collect()
-}
-
-impl Pages {
-    /// What follows the table's name to mean the rows on these pages.
-    pub fn condition(&self) -> String {
-        let first = format!("ctid >= '({},0)'::pg_catalog.tid", self.first);
-        match (self.first, self.end) {
-            (0, None) => String::new(),
-            (_, None) => format!(" WHERE {first}"),
-            (_, Some(end)) => format!(" WHERE {first} AND ctid < '({end},0)'::pg_catalog.tid"),
-        }
-    }
-}
-
-/// Pages of a unit: fewer where much of the table is TOAST, in powers of two, so that a growing table keeps its
-/// range boundaries for long.
-fn unit_pages(leaf: &Relation) -> u64 {
-    let heap_bytes = leaf.heap_pages.max(1) * 8192;
-    let factor = (leaf.bytes / heap_bytes).max(1);
-    (UNIT_PAGES >> factor.ilog2().min(8)).max(8)
+/// All rows of a heap, or those of so many pages each.
+fn tid_ranges(leaf: &Relation, pages: Option<u64>) -> Vec<TidRange> {
+    let count = pages.map_or(1, |pages| leaf.heap_pages.div_ceil(pages).max(1));
+    // Blocks have 32 bits.
+    let tid = |n: u64| {
+        let block = u32::try_from(n * pages.unwrap_or_default()).unwrap_or(u32::MAX);
+        Tid { block, item: 0 }
+    };
+    // The last range has no upper bound: pages that were added since the size was read are in it.
+    (0..count).map(|n| TidRange { first: tid(n), end: (n + 1 < count).then(|| tid(n + 1)) }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::postgres::catalog::tests::heap;
 
     fn relation(oid: u32, name: &str, kind: RelationKind, partition_of: Option<u32>, pages: u64) -> Relation {
-        Relation {
-            oid,
-            schema: "public".into(),
-            name: name.into(),
-            kind,
-            partition_of,
-            filenode: 0,
-            current_filenode: None,
-            heap_pages: pages,
-            bytes: pages * 8192,
-            heap: true,
-            row_security_active: false,
-            row_security_forced: false,
-            owner: "app".into(),
-            is_owner: true,
-            privileges: vec![],
-            extension: None,
-            condition: None,
-            unlogged: false,
-            columns: vec![],
-        }
+        Relation { name: name.into(), kind, partition_of, ..heap(oid, pages) }
     }
 
     fn catalog(version_num: u32) -> Catalog {
@@ -315,66 +313,81 @@ mod tests {
         catalog
     }
 
+    const WHOLE: Way = Way { format: CopyFormat::Binary, jobs: 1, small: false, tids: false };
+    const CUT: Way = Way { jobs: 2, ..WHOLE };
+
     fn names(plan: &Plan) -> Vec<&str> {
         plan.parts.iter().map(|p| p.table.name.as_str()).collect()
     }
 
     #[test]
     fn a_partitioned_table_is_one_part_and_its_partitions_are_units() {
-        let plan = Plan::new(&catalog(150_000), &TableFilter::default(), CopyFormat::Binary);
+        let plan = Plan::new(&catalog(150_000), &TableFilter::default(), WHOLE);
         assert_eq!(names(&plan), ["big", "events"]);
         assert_eq!(plan.units.iter().filter(|u| u.table == 1).count(), 2);
         assert_eq!(plan.foreign, ["elsewhere"]);
     }
 
+    /// The units of the first table, in order.
+    fn big(plan: &Plan) -> Vec<&Unit> {
+        let mut units: Vec<_> = plan.units.iter().filter(|u| u.table == 0).collect();
+        units.sort_by_key(|u| u.range);
+        units
+    }
+
     #[test]
     fn page_ranges_cover_every_page_once_and_leave_the_end_open() {
-        let plan = Plan::new(&catalog(150_000), &TableFilter::default(), CopyFormat::Binary);
-        let mut big: Vec<_> = plan.units.iter().filter(|u| u.table == 0).collect();
-        big.sort_by_key(|u| u.range);
-        assert_eq!(big.len(), 3);
-        assert!(big[0].copy.contains("ctid >= '(0,0)'") && big[0].copy.contains("ctid < '(2048,0)'"));
-        assert!(big[2].copy.contains("ctid >= '(4096,0)'") && !big[2].copy.contains("ctid <"));
+        let plan = Plan::new(&catalog(150_000), &TableFilter::default(), CUT);
+        let units = big(&plan);
+        assert_eq!(units.len(), 3);
+        assert!(units[0].copy.contains("ctid >= '(0,0)'") && units[0].copy.contains("ctid < '(2048,0)'"));
+        assert!(units[2].copy.contains("ctid >= '(4096,0)'") && !units[2].copy.contains("ctid <"));
+        assert!(!units[0].has_tids);
+    }
+
+    #[test]
+    fn a_whole_table_is_no_query_unless_it_is_to_be_known_where_its_chunks_begin() {
+        let plan = Plan::new(&catalog(150_000), &TableFilter::default(), WHOLE);
+        assert_eq!(big(&plan)[0].copy, "COPY \"public\".\"big\" TO STDOUT (FORMAT binary)");
+        let plan = Plan::new(&catalog(150_000), &TableFilter::default(), Way { tids: true, ..WHOLE });
+        let units = big(&plan);
+        assert_eq!(
+            units[0].copy,
+            "COPY (SELECT ctid FROM ONLY \"public\".\"big\") TO STDOUT (FORMAT binary)"
+        );
+        assert!(units[0].has_tids && !plan.units.iter().any(|u| u.has_tids && u.table > 0));
     }
 
     #[test]
     fn a_configuration_table_is_read_by_its_condition_as_one_unit_and_whole_for_an_undo() {
         let mut catalog = catalog(150_000);
         catalog.relations[0].condition = Some("WHERE id > 9 OR mine".into());
-        let plan = Plan::new(&catalog, &TableFilter::default(), CopyFormat::Binary);
-        let big: Vec<_> = plan.units.iter().filter(|u| u.table == 0).collect();
-        assert_eq!(big.len(), 1);
-        assert!(big[0].copy.contains("FROM ONLY \"public\".\"big\" WHERE id > 9 OR mine) TO STDOUT"));
-        let plan = Plan::of(&catalog, vec![&catalog.relations[0]], Rows::All, CopyFormat::Text);
+        let plan = Plan::new(&catalog, &TableFilter::default(), Way { tids: true, ..CUT });
+        assert_eq!((big(&plan).len(), big(&plan)[0].has_tids), (1, false));
+        assert!(big(&plan)[0].copy.contains("FROM ONLY \"public\".\"big\" WHERE id > 9 OR mine) TO STDOUT"));
+        let text = Way { format: CopyFormat::Text, ..CUT };
+        let plan = Plan::of(&catalog, vec![&catalog.relations[0]], Rows::All, text);
         assert_eq!((plan.units.len(), &plan.parts[0].table.condition), (3, &None));
         let mut united = plan.clone();
         united.unite(&catalog.relations[0], "UTF8");
         assert_eq!(united.units.len(), 1);
         assert_eq!(united.units[0].copy, "COPY \"public\".\"big\" TO STDOUT");
         catalog.relations[0].condition = Some(String::new());
-        assert_eq!(
-            Plan::new(&catalog, &TableFilter::default(), CopyFormat::Binary)
-                .units
-                .iter()
-                .filter(|u| u.table == 0)
-                .count(),
-            3
-        );
+        assert_eq!(big(&Plan::new(&catalog, &TableFilter::default(), CUT)).len(), 3);
     }
 
     #[test]
     fn version_13_reads_a_table_as_one_unit() {
-        let plan = Plan::new(&catalog(130_000), &TableFilter::default(), CopyFormat::Binary);
-        assert_eq!(plan.units.iter().filter(|u| u.table == 0).count(), 1);
+        assert_eq!(big(&Plan::new(&catalog(130_000), &TableFilter::default(), CUT)).len(), 1);
     }
 
     #[test]
     fn a_partitioned_table_without_one_of_its_partitions_falls_into_its_partitions() {
         let filter = TableFilter::parse(&[], &["events_2".into()]).unwrap();
-        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, CopyFormat::Binary)), ["big", "events_1"]);
+        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, WHOLE)), ["big", "events_1"]);
         let filter = TableFilter::parse(&["events_1".into()], &[]).unwrap();
-        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, CopyFormat::Binary)), ["events_1"]);
+        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, WHOLE)), ["events_1"]);
         let filter = TableFilter::parse(&["events".into()], &[]).unwrap();
-        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, CopyFormat::Binary)), ["events"]);
+        assert_eq!(names(&Plan::new(&catalog(150_000), &filter, WHOLE)), ["events"]);
     }
 }

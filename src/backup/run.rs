@@ -7,7 +7,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::destination::{to_file, to_folder};
-use super::dump::Dump;
+use super::dump::{Dump, Starts};
 use super::snapshot::{self, Snapshot};
 use super::{BackupOptions, BackupResult, Content, Destination, Roles, header};
 use crate::archive::model::{Header, Source};
@@ -138,6 +138,7 @@ impl Backup<'_> {
             compression: options.compression,
             pace: options.pace,
             taken_at,
+            starts: Starts::default(),
             phase: Phase::Backup,
             events: self.events,
             cancel: self.cancel,

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error};
 
 use super::plan::Plan;
 use super::{BackupOptions, Content};
-use super::{large_objects, ranges};
+use super::{large_objects, plannable};
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::error as pg;
@@ -142,7 +142,7 @@ async fn try_to_take(
     if content == Content::Data {
         check_filter(&catalog, filter, None)?;
     }
-    let plan = Plan::new(&catalog, filter, options.format);
+    let plan = Plan::new(&catalog, filter, options.way());
     check_readable(&catalog, &plan, &wanted_sequences(&catalog, &plan, filter))?;
 
     client.batch_execute(&begin(version)).await?;
@@ -168,7 +168,7 @@ async fn try_to_take(
     };
     let locked = covered(&catalog, &plan);
     now.read_sizes(client, |relation| locked.contains(&relation.oid)).await?;
-    let mut plan_now = Plan::new(&now, filter, options.format);
+    let mut plan_now = Plan::new(&now, filter, options.way());
     let late: Vec<&Relation> = plan_now
         .units
         .iter()
@@ -186,7 +186,7 @@ async fn try_to_take(
         lock(client, &late, events).await?;
         check_not_rewritten(client, &now, &late).await?;
     }
-    ranges::give_up_unplannable(client, &now, &mut plan_now).await?;
+    plannable::give_up_unplannable(client, &now, &mut plan_now).await?;
     if now.server.has_large_objects && large_objects::wanted(filter) {
         large_objects::check_readable(client, &now.server).await?;
         large_objects::add(client, &now, &mut plan_now).await?;

@@ -15,6 +15,7 @@ use crate::archive::writer::SealedChunk;
 use crate::failure::Failure;
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
+use crate::postgres::settings;
 use crate::postgres::tap::{CopyEvent, CopyMessages};
 
 /// Units that are read by one query: so many, and so many bytes of them. A database of thousands of small tables would
@@ -46,7 +47,10 @@ pub(super) async fn drain(
     role: Role<'_>,
 ) -> Result<(), Failure> {
     let begun = match role {
-        Role::Leader => session.client.batch_execute(MARK).await,
+        Role::Leader => {
+            let begin = format!("SAVEPOINT pgkeep_reading; {} {MARK}", settings::READING);
+            session.client.batch_execute(&begin).await
+        }
         Role::Worker { setup, .. } => session.client.batch_execute(&format!("{setup} {MARK}")).await,
     };
     begun.map_err(|e| Failure::from_server(&e).while_doing("joining the snapshot"))?;
@@ -67,7 +71,9 @@ pub(super) async fn drain(
     }
     filler.finish().await?;
     if let Role::Leader = role {
-        session.client.batch_execute("RELEASE SAVEPOINT pgkeep_unit").await?;
+        // Its transaction goes on with its own settings.
+        let end = "ROLLBACK TO SAVEPOINT pgkeep_reading; RELEASE SAVEPOINT pgkeep_reading";
+        session.client.batch_execute(end).await?;
     }
     Ok(())
 }

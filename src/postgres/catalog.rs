@@ -323,3 +323,33 @@ impl Catalog {
         keys.into_iter().find(|k| k.columns.iter().all(|c| usable(&c.name)))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A table of so many pages, without columns.
+    pub fn heap(oid: u32, pages: u64) -> Relation {
+        Relation {
+            oid,
+            schema: "public".into(),
+            name: format!("t{oid}"),
+            kind: RelationKind::Table,
+            partition_of: None,
+            filenode: 0,
+            current_filenode: None,
+            heap_pages: pages,
+            bytes: pages * 8192,
+            heap: true,
+            row_security_active: false,
+            row_security_forced: false,
+            owner: "app".into(),
+            is_owner: true,
+            privileges: vec![],
+            extension: None,
+            condition: None,
+            unlogged: false,
+            columns: vec![],
+        }
+    }
+}

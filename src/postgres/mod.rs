@@ -18,5 +18,6 @@ pub mod session;
 pub mod settings;
 mod socket;
 pub mod tap;
+pub mod tid;
 pub mod tls;
 mod tls_verify;

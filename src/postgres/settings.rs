@@ -22,7 +22,7 @@ pub fn statements(version: u32) -> String {
         ("array_nulls", "on"),
         // Rows that a policy would hide are an error, never silently missing.
         ("row_security", "off"),
-        // Chunks of a page range hold the rows in page order.
+        // Chunks hold the rows in page order.
         ("synchronize_seqscans", "off"),
         // Long work is the rule here; the operator's Ctrl-C is the time-out.
         ("statement_timeout", "0"),
@@ -39,9 +39,9 @@ pub fn statements(version: u32) -> String {
     sql
 }
 
-/// For a transaction that reads page ranges: by their pages, in their order, whatever the role's settings make the planner
+/// For a transaction that reads tables: page by page, in their order, whatever the role's settings make the planner
 /// believe.
-pub const READING: &str = "SET LOCAL enable_tidscan = on; SET LOCAL enable_seqscan = on; SET LOCAL max_parallel_workers_per_gather = 0;";
+pub const READING: &str = "SET LOCAL enable_tidscan = on; SET LOCAL enable_seqscan = on; SET LOCAL enable_indexonlyscan = off; SET LOCAL max_parallel_workers_per_gather = 0;";
 
 /// For a session that will wait, for a person or for what other sessions do: the server should not end it meanwhile. To
 /// be run outside of a transaction; `version` is `server_version_num`.

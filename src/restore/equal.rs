@@ -1,13 +1,14 @@
-//! Page ranges of the archive that the target still holds, line for line. Their rows meet themselves: neither are they
-//! staged nor the live ones joined with anything.
+//! Chunks of the archive that the target still holds, line for line. Their rows meet themselves: neither are they staged
+//! nor the live ones joined with anything.
 //!
-//! Ranges are paired one to one, so that a table without a key, in which the same range may occur several times, is
+//! Chunks are paired one to one, so that a table without a key, in which the same one may occur several times, is
 //! compared as the multiset that it is. What is paired is equal by its lines, and so by key, image and text; the rest of
 //! the archive meets the rest of the target.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -21,24 +22,27 @@ use crate::archive::checksum::sha256_hex;
 use crate::archive::error::ArchiveError;
 use crate::archive::model::{Chunk, Table};
 use crate::archive::reader::Archive;
-use crate::backup::plan::Pages;
 use crate::failure::Failure;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::quote;
+use crate::postgres::tid::TidRange;
 
 /// Stretches of live pages that are compared apart from one another. To plan a query of more takes longer than to compare
 /// what lies between them.
 const MOST_STRETCHES: usize = 100;
 
-/// A table's ranges, and which of them are equal.
+/// Chunks of the archive that follow one another.
+type Run = Range<usize>;
+
+/// A table's chunks and ranges, and which of them are equal.
 #[derive(Clone, Debug)]
 pub struct Ranges {
-    /// Of the archive, in order.
-    archived: Vec<Vec<Chunk>>,
-    /// Of the target, in order.
+    /// Chunks of the archive, in order.
+    archived: Vec<Chunk>,
+    /// Ranges of the target, in order.
     live: Vec<LiveRange>,
-    /// Which of the one is which of the other.
-    pairs: Vec<(usize, usize)>,
+    /// Which of the one are which of the other.
+    pairs: Vec<(Run, usize)>,
     /// Those of the archive that [`rest`](Self::rest) has named.
     named: HashSet<usize>,
 }
@@ -64,7 +68,7 @@ impl Rest {
     }
 }
 
-/// Finds the equal ranges of those tables that can have some, by their place in the archive.
+/// Finds the equal chunks of those tables that can have some, by their place in the archive.
 ///
 /// Checksums of what is stored tell most; where archive and safety backup are compressed in different ways, what may be
 /// equal is decompressed on `threads` threads. Blocks.
@@ -127,66 +131,87 @@ impl Ranges {
         if leaves != live.iter().map(|r| r.relation).collect() {
             return None;
         }
-        let mut archived: Vec<Vec<Chunk>> = Vec::new();
-        for chunk in archive.table_chunks(table.index) {
-            match archived.last_mut() {
-                Some(range) if range[0].range == chunk.range => range.push(chunk.clone()),
-                _ => archived.push(vec![chunk.clone()]),
-            }
-        }
+        let archived = archive.table_chunks(table.index).into_iter().cloned().collect();
         Some(Ranges { archived, live, pairs: Vec::new(), named: HashSet::new() })
     }
 
-    /// Those that have no partner yet.
+    /// Chunks of the archive, and ranges of the target, that have no partner yet.
     fn single(&self) -> (Vec<usize>, Vec<usize>) {
-        let (of_archive, of_target): (HashSet<usize>, HashSet<usize>) = self.pairs.iter().copied().unzip();
+        let of_archive: HashSet<usize> = self.pairs.iter().flat_map(|(run, _)| run.clone()).collect();
+        let of_target: HashSet<usize> = self.pairs.iter().map(|(_, n)| *n).collect();
         (
             (0..self.archived.len()).filter(|n| !of_archive.contains(n)).collect(),
             (0..self.live.len()).filter(|n| !of_target.contains(n)).collect(),
         )
     }
 
-    /// Pairs those whose pieces have the same checksums.
+    /// What may have a partner: each chunk alone; or, for ranges of several chunks, all chunks of a range of the archive.
+    fn candidates(&self, are_several: bool) -> (Vec<Run>, Vec<usize>) {
+        let (left, mut right) = self.single();
+        right.retain(|n| match self.live[*n].chunks.len() {
+            0 => false,
+            1 => !are_several,
+            _ => are_several,
+        });
+        if !are_several {
+            return (left.into_iter().map(|n| n..n + 1).collect(), right);
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        for n in left {
+            match runs.last_mut() {
+                Some(run) if self.archived[run.start].range == self.archived[n].range => run.end = n + 1,
+                _ => runs.push(n..n + 1),
+            }
+        }
+        runs.retain(|run| run.len() > 1);
+        (runs, right)
+    }
+
+    /// Pairs those whose lines have the same checksums.
     fn pair_by(
         &mut self,
         archived: impl Fn(&Chunk) -> Option<String>,
         live: impl Fn(&Chunk) -> Option<String>,
     ) {
-        let (left, right) = self.single();
         let key = |chunks: &[Chunk], of: &dyn Fn(&Chunk) -> Option<String>| {
             let checksums: Option<Vec<String>> = chunks.iter().map(of).collect();
-            checksums.filter(|c| !c.is_empty()).map(|checksums| (shape(chunks), checksums))
+            checksums.map(|checksums| (shape(chunks), checksums))
         };
-        let left = left.into_iter().map(|n| (n, key(&self.archived[n], &archived)));
-        let right = right.into_iter().map(|n| (n, key(&self.live[n].chunks, &live)));
-        let pairs = pair(left, right);
-        self.pairs.extend(pairs);
+        for are_several in [true, false] {
+            let (left, right) = self.candidates(are_several);
+            let left = left.into_iter().map(|run| (run.clone(), key(&self.archived[run], &archived)));
+            let right = right.into_iter().map(|n| (n, key(&self.live[n].chunks, &live)));
+            let pairs = pair(left, right);
+            self.pairs.extend(pairs);
+        }
     }
 
-    /// Chunks of which only their lines can tell whether they are in a range that has a partner.
+    /// Chunks of which only their lines can tell whether they have a partner.
     fn undecided(&self, archive: &Arc<Archive>, saved: Option<&Arc<Archive>>) -> Vec<(Arc<Archive>, Chunk)> {
-        let (left, right) = self.single();
-        let shapes = |chunks: Vec<&[Chunk]>| chunks.into_iter().map(shape).collect::<HashSet<_>>();
-        let of_archive = shapes(left.iter().map(|n| self.archived[*n].as_slice()).collect());
-        let of_target = shapes(right.iter().map(|n| self.live[*n].chunks.as_slice()).collect());
         let mut chunks = Vec::new();
-        let may_be = |range: &[Chunk], others: &HashSet<Vec<(u64, u64)>>| {
-            others.contains(&shape(range)) && is_small(range)
-        };
-        for n in left.iter().filter(|n| may_be(&self.archived[**n], &of_target)) {
-            chunks.extend(self.archived[*n].iter().map(|c| (archive.clone(), c.clone())));
-        }
-        if let Some(saved) = saved {
-            for n in right.iter().filter(|n| may_be(&self.live[**n].chunks, &of_archive)) {
-                chunks.extend(self.live[*n].chunks.iter().map(|c| (saved.clone(), c.clone())));
+        for are_several in [true, false] {
+            let (left, right) = self.candidates(are_several);
+            let of_archive: HashSet<_> = left.iter().map(|run| shape(&self.archived[run.clone()])).collect();
+            let of_target: HashSet<_> = right.iter().map(|n| shape(&self.live[*n].chunks)).collect();
+            let may_be = |chunks: &[Chunk], others: &HashSet<Vec<(u64, u64)>>| {
+                others.contains(&shape(chunks)) && is_small(chunks)
+            };
+            let left = left.into_iter().map(|run| &self.archived[run]);
+            for found in left.filter(|chunks| may_be(chunks, &of_target)) {
+                chunks.extend(found.iter().map(|c| (archive.clone(), c.clone())));
+            }
+            let Some(saved) = saved else { continue };
+            let right = right.into_iter().map(|n| self.live[n].chunks.as_slice());
+            for found in right.filter(|chunks| may_be(chunks, &of_archive)) {
+                chunks.extend(found.iter().map(|c| (saved.clone(), c.clone())));
             }
         }
         chunks
     }
 
-    /// How many ranges of the archive there are, and how many of them the target holds.
+    /// How many chunks of the archive there are, and how many of them the target holds.
     pub fn counts(&self) -> (usize, usize) {
-        (self.archived.len(), self.pairs.len())
+        (self.archived.len(), self.pairs.iter().map(|(run, _)| run.len()).sum())
     }
 
     /// The ranges of the target that have a partner, or no row to have one for.
@@ -201,13 +226,15 @@ impl Ranges {
     ///
     /// Gives up pairs where the rest of the target would be in too many places.
     pub fn rest(&mut self, table: &TablePlan, catalog: &Catalog) -> Rest {
-        let is_rest = bridged(&self.rest_of_target(), MOST_STRETCHES);
+        // Before version 14 each of them reads the whole table.
+        let most = if catalog.server.version_num < 140_000 { 1 } else { MOST_STRETCHES };
+        let is_rest = bridged(&self.rest_of_target(), most);
         self.pairs.retain(|(_, n)| !is_rest[*n]);
         let (left, _) = self.single();
         let mut chunks = Vec::new();
         for n in left {
             if self.named.insert(n) {
-                chunks.extend(self.archived[n].iter().cloned());
+                chunks.push(self.archived[n].clone());
             }
         }
         let has_live = is_rest.contains(&true);
@@ -231,22 +258,36 @@ impl Ranges {
         threads: usize,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        let mut now: HashMap<u32, &LiveRange> = again.iter().map(|r| (r.number, r)).collect();
-        for range in &mut self.live {
-            if let Some(now) = now.remove(&range.number) {
-                range.chunks.clone_from(&now.chunks);
-            }
-        }
+        let now: HashMap<(u32, TidRange), &[Chunk]> =
+            again.iter().map(|r| ((r.relation, r.tids), r.chunks.as_slice())).collect();
         let (archived, live) = (&self.archived, &self.live);
-        let may_be = |(a, n): &(usize, usize)| {
-            shape(&archived[*a]) == shape(&live[*n].chunks) && is_small(&archived[*a])
+        let now = |n: usize| now.get(&(live[n].relation, live[n].tids)).copied();
+        let may_be = |(run, n): &(Run, usize)| {
+            let archived = &archived[run.clone()];
+            now(*n).is_some_and(|now| shape(archived) == shape(now)) && is_small(archived)
         };
-        let todo = self.pairs.iter().filter(|pair| may_be(pair)).flat_map(|(a, _)| &archived[*a]);
+        let todo = self.pairs.iter().filter(|pair| may_be(pair)).flat_map(|(run, _)| &archived[run.clone()]);
         let checksums = checksums(todo.map(|c| (archive.clone(), c.clone())).collect(), threads, cancel)?;
-        self.pairs.retain(|pair| {
-            let mut pieces = archived[pair.0].iter().zip(&live[pair.1].chunks);
+        let is_same = |pair: &(Run, usize)| {
+            let (archived, now) = (&archived[pair.0.clone()], now(pair.1).unwrap_or_default());
+            let mut pieces = archived.iter().zip(now);
             may_be(pair) && pieces.all(|(a, l)| checksums.get(&place(archive, a)) == Some(&l.sha256))
-        });
+        };
+        let same: HashSet<usize> = self.pairs.iter().filter(|pair| is_same(pair)).map(|(_, n)| *n).collect();
+        // What had no row, and has some now, is to be compared as well.
+        let came_to = |range: &LiveRange| -> Vec<Chunk> {
+            let is_in = |r: &&LiveRange| {
+                let (first, end) = (r.tids.first, range.tids.end);
+                r.relation == range.relation && first >= range.tids.first && end.is_none_or(|end| first < end)
+            };
+            again.iter().filter(is_in).flat_map(|r| r.chunks.clone()).collect()
+        };
+        let empty = (0..live.len()).filter(|n| live[*n].chunks.is_empty());
+        let came: Vec<(usize, Vec<Chunk>)> = empty.map(|n| (n, came_to(&live[n]))).collect();
+        self.pairs.retain(|(_, n)| same.contains(n));
+        for (n, chunks) in came {
+            self.live[n].chunks = chunks;
+        }
         Ok(())
     }
 }
@@ -257,10 +298,10 @@ fn is_small(chunks: &[Chunk]) -> bool {
 }
 
 /// Pairs what has the same key, in order.
-fn pair<K: Eq + Hash>(
-    left: impl Iterator<Item = (usize, Option<K>)>,
+fn pair<L, K: Eq + Hash>(
+    left: impl Iterator<Item = (L, Option<K>)>,
     right: impl Iterator<Item = (usize, Option<K>)>,
-) -> Vec<(usize, usize)> {
+) -> Vec<(L, usize)> {
     let mut waiting: HashMap<K, VecDeque<usize>> = HashMap::new();
     for (n, key) in right {
         if let Some(key) = key {
@@ -298,20 +339,20 @@ fn from_item<'a>(
     let columns: Vec<String> = table.columns.iter().map(|c| quote::ident(c)).collect();
     let columns: String = columns.iter().map(|c| format!(", x.{c} AS {c}")).collect();
     let select = format!("SELECT x.tableoid AS tableoid, x.ctid AS ctid{columns} FROM");
-    let mut stretches: Vec<(u32, Pages, u32)> = Vec::new();
+    let mut stretches: Vec<(u32, TidRange, u32)> = Vec::new();
     for range in ranges {
         match stretches.last_mut() {
-            Some((relation, pages, number)) if *relation == range.relation && *number + 1 == range.number => {
-                (pages.end, *number) = (range.pages.end, range.number);
+            Some((relation, tids, number)) if *relation == range.relation && *number + 1 == range.number => {
+                (tids.end, *number) = (range.tids.end, range.number);
             }
-            _ => stretches.push((range.relation, range.pages, range.number)),
+            _ => stretches.push((range.relation, range.tids, range.number)),
         }
     }
     let selects: Vec<String> = stretches
         .iter()
-        .filter_map(|(oid, pages, _)| {
+        .filter_map(|(oid, tids, _)| {
             let relation = catalog.relation(*oid)?;
-            Some(format!("{select} ONLY {} AS x{}", relation.quoted(), pages.condition()))
+            Some(format!("{select} ONLY {} AS x{}", relation.quoted(), tids.condition()))
         })
         .collect();
     if selects.is_empty() {

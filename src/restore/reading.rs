@@ -1,11 +1,11 @@
-//! The live tables, read page range by page range: as the safety backup holds them, or checksums alone.
+//! The live tables as they were read: as the safety backup holds them, or checksums alone.
 //!
-//! A page range that nobody has written to gives the same lines whoever reads it, so that its checksums tell whether the
-//! target still holds what the archive does.
+//! Rows that nobody has written to give the same lines whoever reads them, in the same chunks, so that checksums tell
+//! whether the target still holds what the archive does.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use chrono::Utc;
@@ -17,27 +17,30 @@ use crate::archive::model::{Chunk, Table};
 use crate::archive::reader::Archive;
 use crate::archive::writer::ArchiveWriter;
 use crate::backup::copy::CopyFormat;
-use crate::backup::dump::Dump;
+use crate::backup::dump::{Dump, Starts};
 use crate::backup::pace::Pace;
-use crate::backup::plan::{Pages, Plan, Rows, Unit};
-use crate::backup::{header, ranges};
+use crate::backup::plan::{Plan, Rows, Unit, Way};
+use crate::backup::{header, plannable};
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, RelationKind};
 use crate::postgres::connect::Session;
+use crate::postgres::tid::{Tid, TidRange};
 use crate::progress::{Events, Phase};
 use crate::selection::TableFilter;
 
-/// What a page range of a live table holds.
+/// A part of a live table: that of a chunk of it where it is known where chunks begin, else that of a unit.
 #[derive(Clone, Debug)]
 pub struct LiveRange {
     /// Order within its table.
     pub number: u32,
+    /// Order of its unit within its table.
+    unit: u32,
     /// `oid` of the table or partition.
     pub relation: u32,
-    /// Its pages.
-    pub pages: Pages,
-    /// Its lines, in pieces; none where it has no row.
+    /// Which of its rows.
+    pub tids: TidRange,
+    /// Its lines; none where it has no row.
     pub chunks: Vec<Chunk>,
 }
 
@@ -64,31 +67,40 @@ pub struct Reader<'a> {
     pub cancel: &'a CancellationToken,
 }
 
+/// How live tables are read.
+pub fn way(jobs: usize) -> Way {
+    Way { format: CopyFormat::default(), jobs, small: false, tids: true }
+}
+
 impl Reading {
-    fn new(plan: Plan, chunks: &[Chunk], archive: Option<Arc<Archive>>) -> Reading {
+    fn new(plan: Plan, chunks: &[Chunk], starts: &Starts, archive: Option<Arc<Archive>>) -> Reading {
         let parts = plan.parts.iter().enumerate().map(|(n, part)| (part.relation, n)).collect();
-        let mut ranges = vec![Vec::new(); plan.parts.len()];
-        for unit in &plan.units {
-            let (number, relation, pages) = (unit.range, unit.relation, unit.pages);
-            ranges[unit.table as usize].push(LiveRange { number, relation, pages, chunks: Vec::new() });
-        }
-        ranges.iter_mut().for_each(|of_part| of_part.sort_by_key(|r| r.number));
-        let rows = chunks.iter().filter_map(|chunk| Some((chunk.table? as usize, chunk)));
-        for (table, chunk) in rows {
-            // A chunk is of one of the units, so that all have their place.
-            if let Some(of_part) = ranges.get_mut(table)
-                && let Ok(at) = of_part.binary_search_by_key(&chunk.range, |r| r.number)
-            {
-                of_part[at].chunks.push(chunk.clone());
+        let mut of_units: HashMap<(u32, u32), Vec<Chunk>> = HashMap::new();
+        for chunk in chunks {
+            if let Some(table) = chunk.table {
+                of_units.entry((table, chunk.range)).or_default().push(chunk.clone());
             }
         }
-        ranges.iter_mut().flatten().for_each(|range| range.chunks.sort_by_key(|c| c.piece));
+        let starts = starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut units: Vec<&Unit> = plan.units.iter().collect();
+        units.sort_by_key(|unit| (unit.table, unit.range));
+        let mut ranges: Vec<Vec<LiveRange>> = vec![Vec::new(); plan.parts.len()];
+        for unit in units {
+            let mut chunks = of_units.remove(&(unit.table, unit.range)).unwrap_or_default();
+            chunks.sort_by_key(|chunk| chunk.piece);
+            let of_part = &mut ranges[unit.table as usize];
+            for (tids, chunks) in by_chunk(unit, chunks, &starts) {
+                let number = of_part.len() as u32;
+                of_part.push(LiveRange { number, unit: unit.range, relation: unit.relation, tids, chunks });
+            }
+        }
+        drop(starts);
         Reading { plan, parts, ranges, archive }
     }
 
     /// What a safety backup has read.
-    pub fn of_backup(plan: Plan, archive: Arc<Archive>) -> Reading {
-        Reading::new(plan, archive.chunks(), Some(archive.clone()))
+    pub fn of_backup(plan: Plan, starts: &Starts, archive: Arc<Archive>) -> Reading {
+        Reading::new(plan, archive.chunks(), starts, Some(archive.clone()))
     }
 
     /// Rows of a table when it was read; none where it was not.
@@ -113,12 +125,52 @@ impl Reading {
         numbers: &HashSet<u32>,
         by: &Reader<'_>,
     ) -> Result<Reading, Failure> {
-        let part = self.parts.get(&relation).copied();
-        let is_wanted = |u: &&Unit| Some(u.table as usize) == part && numbers.contains(&u.range);
-        let units = self.plan.units.iter().filter(is_wanted).cloned().collect();
-        let plan = Plan { parts: self.plan.parts.clone(), units, ..Plan::default() };
+        let mut stretches: Vec<LiveRange> = Vec::new();
+        for range in self.ranges(relation).unwrap_or_default().iter().filter(|r| numbers.contains(&r.number))
+        {
+            match stretches.last_mut() {
+                // Behind the limit of a unit the chunks begin anew.
+                Some(last) if last.number + 1 == range.number && last.unit == range.unit => {
+                    (last.number, last.tids.end) = (range.number, range.tids.end);
+                    last.chunks.extend(range.chunks.iter().cloned());
+                }
+                _ => stretches.push(range.clone()),
+            }
+        }
+        let encoding = &by.catalog.server.encoding;
+        let table = self.parts.get(&relation).map_or(0, |n| *n as u32);
+        let units = (0..).zip(&stretches).filter_map(|(range, stretch)| {
+            let leaf = by.catalog.relation(stretch.relation)?;
+            let of = |u: &&Unit| u.table == table && u.range == stretch.unit;
+            let unit = self.plan.units.iter().find(of)?;
+            if unit.tids == stretch.tids {
+                return Some(Unit { range, ..unit.clone() });
+            }
+            let bytes = stretch.chunks.iter().map(|c| c.bytes).sum();
+            let part = &self.plan.parts[table as usize];
+            Some(part.unit((table, range), leaf, stretch.tids, unit.has_tids, bytes, encoding))
+        });
+        let plan = Plan { parts: self.plan.parts.clone(), units: units.collect(), ..Plan::default() };
         checksums(plan, by, "", Vec::new()).await
     }
+}
+
+/// What a unit has read, chunk by chunk where it is known where each begins. All places of the unit are in one of them:
+/// new rows may come to any.
+fn by_chunk(
+    unit: &Unit,
+    chunks: Vec<Chunk>,
+    starts: &HashMap<(u32, u32, u32), Tid>,
+) -> Vec<(TidRange, Vec<Chunk>)> {
+    let start = |chunk: &Chunk| starts.get(&(unit.table, unit.range, chunk.piece)).copied();
+    let later: Option<Vec<Tid>> = chunks.iter().skip(1).map(start).collect();
+    let Some(later) = later.filter(|_| unit.has_tids && !chunks.is_empty()) else {
+        return vec![(unit.tids, chunks)];
+    };
+    let firsts = std::iter::once(unit.tids.first).chain(later.iter().copied());
+    let ends = later.iter().copied().map(Some).chain(std::iter::once(unit.tids.end));
+    let ranges = firsts.zip(ends).map(|(first, end)| TidRange { first, end });
+    ranges.zip(chunks).map(|(tids, chunk)| (tids, vec![chunk])).collect()
 }
 
 /// Reads the tables that a restore compares, for their checksums, where no safety backup does: those of which the target
@@ -144,12 +196,12 @@ pub async fn take(
     let roots = roots.into_iter().filter_map(|oid| catalog.relation(oid));
     let has_pages = |oid: u32| catalog.relation(oid).is_some_and(|r| r.heap_pages > 0 || !r.heap);
     let roots = roots.filter(|r| catalog.leaves(r).iter().any(|leaf| has_pages(leaf.oid)));
-    let mut plan = Plan::of(&catalog, roots.collect(), Rows::All, CopyFormat::default());
+    let mut plan = Plan::of(&catalog, roots.collect(), Rows::All, way(jobs));
     if plan.units.is_empty() {
-        return Ok(Reading::new(plan, &[], None));
+        return Ok(Reading::new(plan, &[], &Starts::default(), None));
     }
     let snapshot: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
-    ranges::give_up_unplannable(client, &catalog, &mut plan).await?;
+    plannable::give_up_unplannable(client, &catalog, &mut plan).await?;
     let workers = connector.workers(jobs.min(plan.units.len()).saturating_sub(1), by.events).await;
     checksums(plan, &Reader { catalog: &catalog, ..*by }, &snapshot, workers).await
 }
@@ -166,6 +218,7 @@ async fn checksums(
     let header = header(by.catalog, &plan, by.session, &TableFilter::default(), Utc::now(), None, None);
     let writer = ArchiveWriter::create(io::sink(), compression, &header);
     let writer = writer.map_err(|e| Failure::from_archive(&e))?;
+    let starts = Starts::default();
     let dump = Dump {
         plan: &plan,
         catalog: by.catalog,
@@ -174,9 +227,10 @@ async fn checksums(
         phase: Phase::Compare,
         pace: Pace::default(),
         taken_at: Instant::now(),
+        starts: starts.clone(),
         events: by.events,
         cancel: by.cancel,
     };
     let (_, summary) = dump.run(by.session, workers, writer).await?;
-    Ok(Reading::new(plan, &summary.index, None))
+    Ok(Reading::new(plan, &summary.index, &starts, None))
 }

@@ -11,18 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Mode;
 use super::plan::RestorePlan;
-use super::reading::Reading;
+use super::reading::{self, Reading};
 use crate::archive::compression::Compression;
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Guards;
 use crate::archive::reader::Archive;
 use crate::archive::validate::{ValidateOptions, validate};
-use crate::backup::copy::CopyFormat;
 use crate::backup::destination::to_folder;
-use crate::backup::dump::Dump;
+use crate::backup::dump::{Dump, Starts};
 use crate::backup::pace::Pace;
 use crate::backup::plan::{Plan, Rows};
-use crate::backup::{header, large_objects, ranges, snapshot};
+use crate::backup::{header, large_objects, plannable, snapshot};
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
@@ -74,7 +73,7 @@ impl Safety<'_> {
         let scope = self.plan.closure(&self.catalog);
         self.catalog.read_sizes(client, |relation| scope.contains(&relation.oid)).await?;
         let roots = self.plan.roots(&self.catalog).into_iter().filter(|r| r.kind != RelationKind::Foreign);
-        let mut plan = Plan::of(&self.catalog, roots.collect(), Rows::All, CopyFormat::Binary);
+        let mut plan = Plan::of(&self.catalog, roots.collect(), Rows::All, reading::way(self.jobs));
         // Those of tables that are removed go with them.
         let of_removed = |s: &SequenceInfo| s.used_by.iter().any(|t| self.plan.going.contains(t));
         let of_extension = |s: &SequenceInfo| {
@@ -91,7 +90,7 @@ impl Safety<'_> {
         snapshot::check_readable(&self.catalog, &plan, &sequences)?;
         self.catalog.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
         let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
-        ranges::give_up_unplannable(client, &self.catalog, &mut plan).await?;
+        plannable::give_up_unplannable(client, &self.catalog, &mut plan).await?;
         let mut schema = self.schema;
         if self.plan.large_objects.is_some() {
             large_objects::check_readable(client, &self.catalog.server).await?;
@@ -114,6 +113,7 @@ impl Safety<'_> {
             header(&self.catalog, &plan, self.session, self.filter, created_at, Some(guards), schema);
         let more = self.jobs.min(plan.units.len()).saturating_sub(1);
         let workers = self.connector.workers(more, self.events).await;
+        let starts = Starts::default();
         let dump = Dump {
             plan: &plan,
             catalog: &self.catalog,
@@ -121,6 +121,7 @@ impl Safety<'_> {
             compression: Compression::default(),
             pace: Pace::default(),
             taken_at: Instant::now(),
+            starts: starts.clone(),
             phase: Phase::SafetyBackup,
             events: self.events,
             cancel: self.cancel,
@@ -128,7 +129,7 @@ impl Safety<'_> {
         let stem = format!("safety_backup_{}", folders::stamp(created_at));
         let (path, summary) = to_folder(dump, self.session, workers, &header, &folder, &stem).await?;
         let archive = prove(&path, &summary.index_sha256, self.folders).await?;
-        Ok((path, Reading::of_backup(plan, archive)))
+        Ok((path, Reading::of_backup(plan, &starts, archive)))
     }
 }
 

@@ -16,6 +16,7 @@ pub use datetime::LastDay;
 
 use super::encode::{kept_number, wrap_json};
 use super::{CopyError, CopyProblem};
+use crate::postgres::tid::Tid;
 use crate::row::scan::{copy_short, escape_into};
 use crate::row::wrapped::wrap_hex;
 use crate::row::{CellForm, utf8};
@@ -115,6 +116,8 @@ impl Wire {
 #[derive(Clone, Debug)]
 pub struct TupleEncoder {
     columns: Vec<(Wire, CellForm)>,
+    /// Whether a `ctid` stands before them, which does not go into the row.
+    has_tid: bool,
     server: Server,
 }
 
@@ -161,10 +164,24 @@ pub fn header_length(bytes: &[u8]) -> Result<Option<usize>, CopyError> {
     Ok((bytes.len() >= length).then_some(length))
 }
 
+/// A `ctid` with its length.
+const TID_BYTES: usize = 4 + 6;
+
+/// The `ctid` with which the tuple begins that stands at the beginning of the bytes; none if it does not.
+pub fn leading_tid(bytes: &[u8]) -> Option<Tid> {
+    let (length, rest) = bytes.get(2..)?.split_first_chunk::<4>()?;
+    (i32::from_be_bytes(*length) == 6).then_some(Tid::from_binary(*rest.first_chunk()?))
+}
+
 impl TupleEncoder {
     /// An encoder of tuples with these columns, from a server of that `server_version_num`.
     pub fn new(columns: Vec<(Wire, CellForm)>, version: u32) -> Self {
-        TupleEncoder { columns, server: Server { infinite_intervals: version >= 170_000 } }
+        TupleEncoder { columns, has_tid: false, server: Server { infinite_intervals: version >= 170_000 } }
+    }
+
+    /// The same for tuples that begin with their `ctid`, which is left out.
+    pub fn after_tid(&self) -> Self {
+        TupleEncoder { has_tid: true, ..self.clone() }
     }
 
     /// Appends the JSON array for the tuple at the beginning of `bytes`. Where it is no whole tuple, or after an error,
@@ -180,14 +197,15 @@ impl TupleEncoder {
         if count == -1 {
             return Ok(Tuple::End(2));
         }
-        if usize::try_from(count) != Ok(self.columns.len()) {
+        let columns = self.columns.len() + usize::from(self.has_tid);
+        if usize::try_from(count) != Ok(columns) {
             let found = usize::try_from(count).unwrap_or(0);
-            let problem = if found < self.columns.len() { CopyProblem::Missing } else { CopyProblem::Extra };
+            let problem = if found < columns { CopyProblem::Missing } else { CopyProblem::Extra };
             return Err(CopyError::Cell { column: found + 1, position: 0, problem });
         }
         let start = out.len();
         out.push(b'[');
-        let mut at = 2;
+        let mut at = if self.has_tid { 2 + TID_BYTES } else { 2 };
         for (i, (wire, form)) in self.columns.iter().enumerate() {
             if i > 0 {
                 out.push(b',');

@@ -45,7 +45,7 @@ impl Attempt<'_> {
         Ok(counts)
     }
 
-    /// Finds what of the archive the target holds already, page range by page range.
+    /// Finds what of the archive the target holds already, chunk by chunk.
     pub(super) async fn find_equal(
         &self,
         catalog: &Catalog,
@@ -133,7 +133,7 @@ impl Attempt<'_> {
         if archived > 0 {
             let rows: u64 = rest.chunks.iter().map(|c| c.rows).sum();
             self.events.detail(format!(
-                "table {}: {equal} of {archived} page ranges of the archive are in the target; {rows} rows are staged",
+                "table {}: {equal} of {archived} chunks of the archive are in the target; {rows} rows are staged",
                 table.shown
             ));
         }

@@ -1,5 +1,5 @@
-//! A restore stages only those page ranges that the target does not hold already, and comes to the same as if it had
-//! staged all of them: on real servers, with tables of several ranges.
+//! A restore stages only those chunks that the target does not hold already, and comes to the same as if it had staged
+//! all of them: on real servers, with tables of several chunks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -15,11 +15,10 @@ use pgkeep::archive::spans::KeyColumns;
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
 use support::{Database, Pgkeep, Run, fixture, majors, shared};
 
-/// A page holds one row, so that a page range of 2,048 pages holds 2,048 rows: five ranges, the last one of 100 rows.
+/// A page holds one row, with room for another: the table is large, and stays in the order of its keys.
 const BIG: &str = "
     CREATE TABLE big (id int PRIMARY KEY, u int UNIQUE, v text DEFAULT '', pad text DEFAULT repeat('x', 900)) WITH (fillfactor = 10, autovacuum_enabled = off);
     INSERT INTO big SELECT i, i FROM generate_series(1, 8292) i;";
-const IN_RANGE: i64 = 2048;
 
 /// As `BIG`, without a key, and every row the same.
 const ALIKE: &str = "
@@ -27,7 +26,8 @@ const ALIKE: &str = "
     INSERT INTO alike SELECT 'v', repeat('x', 900) FROM generate_series(1, 6244);";
 
 fn backed_up(database: &Database<'_>, compress: &str) -> (Pgkeep, String) {
-    let pgkeep = Pgkeep::on(&database.url);
+    // One connection reads every table whole, however many cores there are.
+    let pgkeep = Pgkeep::on(&database.url).env("PGKEEP_JOBS", "1");
     pgkeep.ok(&["backup", "--compress", compress]);
     let archive = pgkeep.only_file("backups").to_str().unwrap().to_owned();
     (pgkeep, archive)
@@ -46,13 +46,31 @@ fn outcome(run: &Run, table: &str) -> [i64; 4] {
         .map(|key| log["tables_restored"][table][key].as_i64().unwrap_or_else(|| panic!("{log:#}")))
 }
 
-/// Of how many ranges of the archive how many were found, and how many rows were staged.
-fn ranges(run: &Run, table: &str) -> (usize, usize, i64) {
+/// Of how many chunks of the archive how many were found, and how many rows were staged.
+fn found(run: &Run, table: &str) -> (usize, usize, i64) {
     let start = format!("table {table}: ");
     let line = run.stderr.lines().find_map(|l| l.split_once(&start).map(|(_, rest)| rest));
     let line = line.unwrap_or_else(|| panic!("{}", run.stderr));
     let numbers: Vec<i64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     (numbers[1] as usize, numbers[0] as usize, numbers[2])
+}
+
+/// The rows of the chunks of `big`, in their order.
+fn chunk_rows(archive: &str) -> Vec<i64> {
+    let archive = Archive::open(Path::new(archive)).unwrap();
+    let Some(big) = archive.header().tables.iter().position(|t| t.name == "big") else { return Vec::new() };
+    archive.table_chunks(big as u32).iter().map(|c| c.rows as i64).collect()
+}
+
+/// Which of these chunks holds the row that is the n-th.
+fn chunk_with(rows: &[i64], n: i64) -> usize {
+    let mut before = 0;
+    rows.iter()
+        .position(|rows| {
+            before += rows;
+            n <= before
+        })
+        .unwrap()
 }
 
 #[test]
@@ -75,9 +93,11 @@ fn what_the_target_holds_already_is_neither_staged_nor_written() {
             let (pgkeep, archive) = backed_up(&database, compress);
             for way in ways {
                 let run = restored(&pgkeep, &archive, way);
-                let count = if major < 14 { 1 } else { 5 };
-                assert_eq!(ranges(&run, "big"), (count, count, 0), "{major} {compress} {way:?}");
-                assert_eq!(ranges(&run, "bookings").2, 0);
+                let count = chunk_rows(&archive).len();
+                assert!(count > 3);
+                assert_eq!(found(&run, "big"), (count, count, 0), "{major} {compress} {way:?}");
+                assert_eq!(found(&run, "alike").2, 0);
+                assert_eq!(found(&run, "bookings").2, 0);
                 assert_eq!(outcome(&run, "big"), [0, 0, 0, 8292]);
                 assert_eq!(outcome(&run, "alike"), [0, 0, 0, 6244]);
                 let log = run.json();
@@ -92,8 +112,8 @@ fn what_the_target_holds_already_is_neither_staged_nor_written() {
     }
 }
 
-/// Damages, restores in mode exact, rolls back, and rolls that back.
-fn there_and_back(database: &Database<'_>, compress: &str, damage: &[&str]) -> Run {
+/// Damages, restores in mode exact, rolls back, and rolls that back. Returns the rows of the chunks of `big`, too.
+fn there_and_back(database: &Database<'_>, compress: &str, damage: &[&str]) -> (Run, Vec<i64>) {
     let (pgkeep, archive) = backed_up(database, compress);
     let original = database.digest();
     damage.iter().for_each(|sql| database.execute(sql));
@@ -105,58 +125,67 @@ fn there_and_back(database: &Database<'_>, compress: &str, damage: &[&str]) -> R
     assert_eq!(database.digest(), damaged, "{damage:?}");
     pgkeep.ok(&["rollback", "latest"]);
     assert_eq!(database.digest(), original, "{damage:?}");
-    run
+    (run, chunk_rows(&archive))
 }
 
 #[test]
-fn one_changed_row_costs_its_page_range() {
+fn one_changed_row_costs_its_chunk() {
     let database = shared(None).database("one_row");
     database.execute(BIG);
     for compress in ["gzip", "zstd"] {
-        let run = there_and_back(&database, compress, &["UPDATE big SET v = 'changed' WHERE id = 5000"]);
-        assert_eq!(ranges(&run, "big"), (5, 4, IN_RANGE));
+        let (run, rows) =
+            there_and_back(&database, compress, &["UPDATE big SET v = 'changed' WHERE id = 5000"]);
+        let all = rows.len();
+        assert_eq!(found(&run, "big"), (all, all - 1, rows[chunk_with(&rows, 5000)]));
         assert_eq!(outcome(&run, "big"), [0, 1, 0, 8291]);
         database.execute("TRUNCATE big; INSERT INTO big SELECT i, i FROM generate_series(1, 8292) i;");
     }
 }
 
 #[test]
-fn rows_that_are_missing_new_or_moved_are_put_right_whatever_range_they_are_in() {
+fn rows_that_are_missing_new_or_moved_are_put_right_whatever_chunk_they_are_in() {
     let database = shared(None).database("moved");
     database.execute(BIG);
     let again = "TRUNCATE big; INSERT INTO big SELECT i, i FROM generate_series(1, 8292) i;";
-    let run = there_and_back(&database, "gzip", &["DELETE FROM big WHERE id BETWEEN 3000 AND 3009"]);
-    assert_eq!((ranges(&run, "big"), outcome(&run, "big")), ((5, 4, IN_RANGE), [10, 0, 0, 8282]));
+    let (run, rows) = there_and_back(&database, "gzip", &["DELETE FROM big WHERE id BETWEEN 3000 AND 3009"]);
+    let all = rows.len();
+    assert_eq!(found(&run, "big"), (all, all - 1, rows[chunk_with(&rows, 3000)]));
+    assert_eq!(outcome(&run, "big"), [10, 0, 0, 8282]);
 
-    // New rows alone: in the last range, of which nothing need be staged in mode upsert but the range itself.
+    // New rows alone: in the last chunk, of which nothing need be staged in mode upsert but the chunk itself.
     database.execute(again);
-    let run = there_and_back(
+    let (run, _) = there_and_back(
         &database,
         "gzip",
         &["INSERT INTO big SELECT i, i FROM generate_series(9001, 9005) i"],
     );
-    assert_eq!((ranges(&run, "big"), outcome(&run, "big")), ((5, 4, 100), [0, 0, 5, 8292]));
+    assert_eq!(found(&run, "big"), (all, all - 1, rows[all - 1]));
+    assert_eq!(outcome(&run, "big"), [0, 0, 5, 8292]);
 
-    // Room in the first range, to which a row of the fourth goes when it is updated.
+    // A row that is updated often goes from the last chunk but one to the last one.
     database.execute(&format!("{again} DELETE FROM big WHERE id < 50;"));
     database.execute("VACUUM big");
     let updates = "UPDATE big SET v = 'moved' WHERE id = 7000;".repeat(12);
-    let run = there_and_back(&database, "gzip", &[&updates]);
-    assert_eq!(ranges(&run, "big").1, 3, "the row went to another range");
+    let (run, moved) = there_and_back(&database, "gzip", &[&updates]);
+    let last = moved.len() - 1;
+    assert_eq!(chunk_with(&moved, 7000 - 49), last - 1);
+    let two = moved[last - 1] + moved[last];
+    assert_eq!(found(&run, "big"), (moved.len(), moved.len() - 2, two), "{moved:?}");
     assert_eq!(outcome(&run, "big"), [0, 1, 0, 8242]);
 
-    // Unique values swapped between ranges that differ, beside ranges that do not.
+    // Unique values swapped between chunks that differ, beside chunks that do not.
     database.execute(again);
-    let run = there_and_back(
+    let (run, _) = there_and_back(
         &database,
         "gzip",
         &[
             "UPDATE big SET u = -1 WHERE id = 10; UPDATE big SET u = 10 WHERE id = 7000; UPDATE big SET u = 7000 WHERE id = 10;",
         ],
     );
-    assert_eq!((ranges(&run, "big"), outcome(&run, "big")), ((5, 3, 2 * IN_RANGE), [0, 2, 0, 8290]));
+    let two = rows[0] + rows[chunk_with(&rows, 7000)];
+    assert_eq!((found(&run, "big"), outcome(&run, "big")), ((all, all - 2, two), [0, 2, 0, 8290]));
 
-    // Keys that went from one range to another.
+    // Keys that went from one chunk to another.
     database.execute(again);
     there_and_back(
         &database,
@@ -165,37 +194,67 @@ fn rows_that_are_missing_new_or_moved_are_put_right_whatever_range_they_are_in()
             "UPDATE big SET id = -1 WHERE id = 10; UPDATE big SET id = 10 WHERE id = 7000; UPDATE big SET id = 7000 WHERE id = -1;",
         ],
     );
+}
 
-    // Nothing is where it was.
-    database.execute(again);
-    let run = there_and_back(
+#[test]
+fn rows_on_other_pages_are_found_as_long_as_they_follow_one_another() {
+    let database = shared(None).database("elsewhere");
+    database.execute(BIG);
+    // All rows go to other pages, in their order; only what is about the first is read as something else.
+    let (run, rows) = there_and_back(
         &database,
         "gzip",
         &["DELETE FROM big WHERE id = 1", "VACUUM FULL big", "UPDATE big SET v = 'y' WHERE id = 2"],
     );
-    assert_eq!((ranges(&run, "big"), outcome(&run, "big")), ((5, 0, 8292), [1, 1, 0, 8290]));
+    let all = rows.len();
+    assert_eq!(found(&run, "big"), (all, all - 1, rows[0]));
+    assert_eq!(outcome(&run, "big"), [1, 1, 0, 8290]);
+    // In another order, nothing is.
     database.execute("CLUSTER big USING big_pkey");
     let (pgkeep, archive) = backed_up(&database, "gzip");
     database.execute("CREATE INDEX down ON big (id DESC); CLUSTER big USING down; DROP INDEX down;");
     let run = restored(&pgkeep, &archive, &["--safe", "--mode", "exact"]);
-    assert_eq!((ranges(&run, "big"), outcome(&run, "big")), ((5, 0, 8292), [0, 0, 0, 8292]));
+    assert_eq!((found(&run, "big").1, found(&run, "big").2), (0, 8292));
+    assert_eq!(outcome(&run, "big"), [0, 0, 0, 8292]);
+}
+
+#[test]
+fn what_many_connections_have_read_in_pieces_one_finds_again() {
+    let database = shared(None).database("pieces");
+    database.execute(BIG);
+    let pgkeep = Pgkeep::on(&database.url);
+    pgkeep.ok(&["backup", "--jobs", "4", "--nice", "--out", "pieces.json.gz"]);
+    let archive = pgkeep.dir().join("pieces.json.gz").to_str().unwrap().to_owned();
+    let all = chunk_rows(&archive).len();
+    let run = restored(&pgkeep, &archive, &["--safe", "--mode", "exact", "--jobs", "1"]);
+    let (of, equal, _) = found(&run, "big");
+    assert!(of == all && equal > 0 && equal < all, "{equal} of {all}");
+    assert_eq!(outcome(&run, "big"), [0, 0, 0, 8292]);
+    let run = there_and_back(&database, "zstd", &["UPDATE big SET v = 'changed' WHERE id % 1000 = 0"]).0;
+    assert_eq!(outcome(&run, "big"), [0, 8, 0, 8284]);
 }
 
 #[test]
 fn new_rows_that_come_to_pages_whose_rows_were_equal_are_proven_like_all_others() {
     let database = shared(None).database("room");
     database.execute(BIG);
-    // There is room on every page, and rows that are missing are of the fourth range.
+    // There is room on every page, and rows that are missing are of the last chunk but one.
     database.execute("ALTER TABLE big SET (fillfactor = 100)");
     database.execute("VACUUM big");
-    let elsewhere =
-        "SELECT count(*) > 0 FROM big WHERE id BETWEEN 7000 AND 7049 AND (ctid::text::point)[0] < 6144";
     let (pgkeep, archive) = backed_up(&database, "gzip");
     let original = database.digest();
-    database.execute("DELETE FROM big WHERE id BETWEEN 7000 AND 7049");
+    database.execute("DELETE FROM big WHERE id BETWEEN 5000 AND 5049");
     let run = restored(&pgkeep, &archive, &["--safe", "--mode", "exact"]);
-    assert_eq!((ranges(&run, "big"), outcome(&run, "big")), ((5, 4, IN_RANGE), [50, 0, 0, 8242]));
-    assert_eq!(database.value(elsewhere), "t", "they came to ranges that were equal");
+    let rows = chunk_rows(&archive);
+    let chunk = chunk_with(&rows, 5000);
+    assert_eq!((chunk > 0, chunk_with(&rows, 5049)), (true, chunk));
+    assert_eq!(found(&run, "big"), (rows.len(), rows.len() - 1, rows[chunk]));
+    assert_eq!(outcome(&run, "big"), [50, 0, 0, 8242]);
+    let first: i64 = rows[..chunk].iter().sum();
+    let elsewhere = format!(
+        "SELECT count(*) > 0 FROM big WHERE id BETWEEN 5000 AND 5049 AND (ctid::text::point)[0] < {first}"
+    );
+    assert_eq!(database.value(&elsewhere), "t", "they came to chunks that were equal");
     assert_eq!(database.digest(), original);
 }
 
@@ -225,7 +284,7 @@ fn a_row_that_was_equal_and_is_changed_by_a_function_while_others_are_written_is
 }
 
 #[test]
-fn upsert_keeps_rows_of_ranges_that_the_archive_does_not_have() {
+fn upsert_keeps_rows_of_chunks_that_the_archive_does_not_have() {
     let database = shared(None).database("kept");
     database.execute(BIG);
     let (pgkeep, archive) = backed_up(&database, "gzip");
@@ -235,7 +294,10 @@ fn upsert_keeps_rows_of_ranges_that_the_archive_does_not_have() {
     );
     let run = restored(&pgkeep, &archive, &["--safe"]);
     assert_eq!(outcome(&run, "big"), [1, 1, 0, 8290]);
-    assert_eq!(ranges(&run, "big"), (5, 2, 2 * IN_RANGE + 100));
+    let rows = chunk_rows(&archive);
+    let (all, last) = (rows.len(), rows.len() - 1);
+    let staged = rows[0] + rows[chunk_with(&rows, 3000)] + rows[last];
+    assert_eq!(found(&run, "big"), (all, all - 3, staged));
     assert_eq!(
         database.value("SELECT count(*) || ' ' || count(*) FILTER (WHERE v = '') FROM big"),
         "11292 11292"
@@ -243,7 +305,7 @@ fn upsert_keeps_rows_of_ranges_that_the_archive_does_not_have() {
 }
 
 #[test]
-fn ranges_of_a_table_without_a_key_that_are_all_the_same_are_counted_one_by_one() {
+fn chunks_of_a_table_without_a_key_that_are_all_the_same_are_counted_one_by_one() {
     let database = shared(None).database("alike");
     database.execute(ALIKE);
     for (damage, expected) in [
@@ -252,7 +314,7 @@ fn ranges_of_a_table_without_a_key_that_are_all_the_same_are_counted_one_by_one(
         ("INSERT INTO alike SELECT * FROM alike", [0, 0, 6244, 6244]),
         ("UPDATE alike SET v = 'w' WHERE ctid = '(3000,1)'", [1, 0, 1, 6243]),
     ] {
-        let run = there_and_back(&database, "gzip", &[damage]);
+        let (run, _) = there_and_back(&database, "gzip", &[damage]);
         assert_eq!(outcome(&run, "alike"), expected, "{damage}");
         database.execute(
             "TRUNCATE alike; INSERT INTO alike SELECT 'v', repeat('x', 900) FROM generate_series(1, 6244);",
@@ -467,6 +529,6 @@ fn partitions_that_came_or_went_are_met_by_their_rows() {
     let run = restored(&pgkeep, &archive, &["--safe", "--mode", "exact"]);
     let total: i64 = database.value("SELECT count(*) FROM model.keyed").parse().unwrap();
     assert_eq!(outcome(&run, "keyed"), [0, 1, 1, total - 1]);
-    assert_eq!((ranges(&run, "keyed").0, ranges(&run, "keyed").1), (25, 23));
+    assert_eq!((found(&run, "keyed").0, found(&run, "keyed").1), (25, 23));
     assert_eq!(database.value(rows), original);
 }

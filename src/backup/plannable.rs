@@ -1,27 +1,26 @@
-//! Page ranges of tables that the server cannot plan a query of.
+//! Tables that the server cannot plan a query of.
 //!
-//! A page range is a query, and to plan one the server looks into the expressions of the table's indexes and statistics:
-//! SQL functions among them are expanded, and under the empty path such a function may miss what it calls. `COPY` of the
-//! whole table is no query and looks at none of that.
+//! A page range is a query, as is a table whose rows begin with their places, and to plan one the server looks into the
+//! expressions of the table's indexes and statistics: SQL functions among them are expanded, and under the empty path such
+//! a function may miss what it calls. `COPY` of the whole table is no query and looks at none of that.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use tokio_postgres::{Client, Error};
 
-use super::plan::Plan;
+use super::plan::{Plan, Unit};
 use crate::postgres::catalog::{Catalog, Relation};
 
 /// Tables that are asked about together.
 const BATCH: usize = 200;
 
-/// Makes one unit of each table whose page ranges the server cannot plan. To be called in the transaction that reads them.
+/// Makes one unit, by no query, of each table whose queries the server cannot plan. To be called in the transaction that
+/// reads them.
 pub async fn give_up_unplannable(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<(), Error> {
-    let mut units: HashMap<u32, usize> = HashMap::new();
-    for unit in &plan.units {
-        *units.entry(unit.relation).or_default() += 1;
-    }
-    let ranged: Vec<&Relation> =
-        catalog.relations.iter().filter(|r| units.get(&r.oid).is_some_and(|n| *n > 1)).collect();
+    // What an extension's condition means, a whole table does not.
+    let is_asked = |u: &&Unit| u.is_query() && plan.parts[u.table as usize].is_all();
+    let queried: HashSet<u32> = plan.units.iter().filter(is_asked).map(|u| u.relation).collect();
+    let ranged: Vec<&Relation> = catalog.relations.iter().filter(|r| queried.contains(&r.oid)).collect();
     for batch in ranged.chunks(BATCH) {
         if can_plan(client, batch).await? {
             continue;
