@@ -20,6 +20,7 @@ mod table;
 mod validate;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 use rustix::process::Signal;
@@ -52,7 +53,7 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     let logged = matches!(cli.command, Command::Backup(_) | Command::Restore(_) | Command::Rollback(_));
-    let context = Context::new(cli.global, logged);
+    let context = Arc::new(Context::new(cli.global, logged));
     let begun = restore::Begun::of(&cli.command);
     match run(&context, cli.command) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
@@ -110,26 +111,38 @@ fn parse() -> Result<Cli, ExitCode> {
     })
 }
 
-fn run(context: &Context, command: Command) -> Result<Ending, Failure> {
+fn run(context: &Arc<Context>, command: Command) -> Result<Ending, Failure> {
     match command {
         Command::List(args) => list::run(context, &args, list::Which::Backups),
         Command::ListSafety(args) => list::run(context, &args, list::Which::SafetyBackups),
         Command::Show(args) => show::run(context, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => completions::man(&args),
-        Command::Validate(args) => on_runtime(context, validate::run(context, &args)),
-        Command::Backup(args) => on_runtime(context, backup::run(context, &args)),
-        Command::Restore(args) => on_runtime(context, restore::run(context, &args)),
-        Command::Export(args) => on_runtime(context, export::run(context, &args)),
-        Command::Diff(args) => on_runtime(context, diff::run(context, &args)),
-        Command::Rollback(args) => on_runtime(context, rollback::run(context, &args)),
+        Command::Validate(args) => {
+            on_runtime(context, move |context| async move { validate::run(&context, &args).await })
+        }
+        Command::Backup(args) => {
+            on_runtime(context, move |context| async move { backup::run(&context, &args).await })
+        }
+        Command::Restore(args) => {
+            on_runtime(context, move |context| async move { restore::run(&context, &args).await })
+        }
+        Command::Export(args) => {
+            on_runtime(context, move |context| async move { export::run(&context, &args).await })
+        }
+        Command::Diff(args) => {
+            on_runtime(context, move |context| async move { diff::run(&context, &args).await })
+        }
+        Command::Rollback(args) => {
+            on_runtime(context, move |context| async move { rollback::run(&context, &args).await })
+        }
     }
 }
 
 /// Runs an engine with Ctrl-C and SIGTERM turned into a polite request to stop.
-fn on_runtime(
-    context: &Context,
-    work: impl Future<Output = Result<Ending, Failure>>,
+fn on_runtime<F: Future<Output = Result<Ending, Failure>> + Send + 'static>(
+    context: &Arc<Context>,
+    work: impl FnOnce(Arc<Context>) -> F,
 ) -> Result<Ending, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -150,7 +163,12 @@ fn on_runtime(
         // leaves half an archive and a log that says `running`.
         let _file_size = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))
             .map_err(|e| Failure::from_io("listening for signals", &e))?;
-        work.await
+        // On one of the runtime's own threads: there, a connection and what reads from it follow one another without a
+        // switch between threads.
+        tokio::spawn(work(context.clone())).await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(Failure::failed(format!("the work ended abnormally: {error}"))),
+        })
     });
     // Threads that still read or compress have nothing left to do that anybody waits for.
     runtime.shutdown_background();
