@@ -91,7 +91,9 @@ fn holds_password(value: &OsStr) -> bool {
 fn is_url_with_password(value: &OsStr) -> bool {
     let text = value.to_string_lossy();
     let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.split_once(scheme));
-    rest.is_some_and(|(_, rest)| rest.contains("password=") || (rest.contains(':') && rest.contains('@')))
+    // A password may hold an `@` itself; a port stands behind the last one.
+    let before_host = |rest: &str| rest.rsplit_once('@').is_some_and(|(before, _)| before.contains(':'));
+    rest.is_some_and(|(_, rest)| rest.contains("password=") || before_host(rest))
 }
 
 #[cfg(test)]
@@ -130,6 +132,7 @@ mod tests {
     fn whatever_may_be_a_password_is_taken_for_one() {
         for with in [
             "postgres://u:p%40@h/d",
+            "postgres://u:p@x@h:5432/d",
             "postgresql://h/d?user=u&password=p",
             "postgres://u:p@:/%x@h/d",
             "host=h password='a b",
@@ -137,7 +140,9 @@ mod tests {
         ] {
             assert!(holds_password(OsStr::new(with)), "{with}");
         }
-        for without in ["postgres://u@h/d", "postgres://h:5432/d", "host=h user=u", "shop"] {
+        for without in
+            ["postgres://u@h/d", "postgres://u@h:5432/d", "postgres://h:5432/d", "host=h user=u", "shop"]
+        {
             assert!(!holds_password(OsStr::new(without)), "{without}");
         }
     }
