@@ -222,3 +222,29 @@ fn a_lost_server_leaves_what_a_rollback_removes() {
     keeper.ok(&["rollback", "latest"]);
     same("after the rollback", &before, &state(&client, &target));
 }
+
+#[test]
+fn with_keep_going_a_table_that_is_made_stays_empty_where_its_rows_are_refused_and_the_others_get_theirs() {
+    // What a domain allows depends on a setting of the database, which the target does not have.
+    let name = "refused in a new table";
+    let sql = "ALTER DATABASE \"refused in a new table\" SET test.most = '100';
+         SET test.most = '100';
+         CREATE DOMAIN few AS int CHECK (value <= coalesce(current_setting('test.most', true), '5')::int);
+         CREATE TABLE before (id int PRIMARY KEY); INSERT INTO before VALUES (1);
+         CREATE TABLE refused (id int PRIMARY KEY, n few); INSERT INTO refused SELECT i, i FROM generate_series(1, 9) i;
+         CREATE TABLE zz_behind (id int PRIMARY KEY, v text); INSERT INTO zz_behind VALUES (1, 'x'), (2, 'y');";
+    let Some(world) = World::on(Some(15), name, sql) else { return };
+    let target = world.database.cluster.database("refused in a new table, restored");
+    let restore = ["restore", "--yes", "-d", &target.url, "--file", &world.archive];
+    let run = explained(world.keeper.run(&restore), 1);
+    run.says("refused").says("--keep-going");
+    assert_eq!(target.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    let run = world.keeper.run(&[&restore[..], &["--keep-going", "--json"]].concat()).expect_code(3);
+    let log = run.json();
+    assert_eq!(log["tables_failed"][0]["table"], "refused", "{log:#}");
+    assert_eq!((&log["after_counts"]["refused"], &log["after_counts"]["zz_behind"]), (&0.into(), &2.into()));
+    assert_eq!(log["tables_restored"]["before"]["inserted"], 1);
+    assert!(log["tables_restored"]["refused"].is_null());
+    let counts = "SELECT (SELECT count(*) FROM before) || ' ' || (SELECT count(*) FROM refused) || ' ' || (SELECT count(*) FROM zz_behind)";
+    assert_eq!(target.value(counts), "1 0 2");
+}

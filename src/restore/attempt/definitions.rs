@@ -173,13 +173,23 @@ impl Attempt<'_> {
         let client = &self.session.client;
         for table in plan.tables.iter().filter(|t| plan.fresh.contains(&t.relation)) {
             let started = Instant::now();
+            client.batch_execute("SAVEPOINT pgkeep_load").await?;
             client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
-            let rows = stage::copy_in(client, self.archive, table, &table.quoted, self.events).await?;
-            client.batch_execute("SET LOCAL search_path = ''").await?;
-            let seconds = started.elapsed().as_secs_f64();
-            log.after_counts.insert(table.shown.clone(), rows);
-            let outcome = TableOutcome { inserted: rows, seconds, ..TableOutcome::default() };
-            log.tables_restored.insert(table.shown.clone(), outcome);
+            let rows = match stage::copy_in(client, self.archive, table, &table.quoted, self.events).await {
+                Err(failure) if self.goes_on_after(&failure) => {
+                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_load").await?;
+                    self.fail_table(log, &table.shown, &failure.what);
+                    None
+                }
+                rows => Some(rows?),
+            };
+            client.batch_execute("SET LOCAL search_path = ''; RELEASE SAVEPOINT pgkeep_load").await?;
+            log.after_counts.insert(table.shown.clone(), rows.unwrap_or_default());
+            if let Some(inserted) = rows {
+                let seconds = started.elapsed().as_secs_f64();
+                let outcome = TableOutcome { inserted, seconds, ..TableOutcome::default() };
+                log.tables_restored.insert(table.shown.clone(), outcome);
+            }
         }
         Ok(())
     }
