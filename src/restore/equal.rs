@@ -159,7 +159,9 @@ impl Ranges {
         let mut runs: Vec<Run> = Vec::new();
         for n in left {
             match runs.last_mut() {
-                Some(run) if self.archived[run.start].range == self.archived[n].range => run.end = n + 1,
+                Some(run) if run.end == n && self.archived[run.start].range == self.archived[n].range => {
+                    run.end = n + 1;
+                }
                 _ => runs.push(n..n + 1),
             }
         }
