@@ -13,7 +13,7 @@ use pgkeep::archive::file::AtomicFile;
 use pgkeep::archive::reader::Archive;
 use pgkeep::archive::spans::KeyColumns;
 use pgkeep::archive::writer::{ArchiveWriter, ChunkEncoder, table_line};
-use support::{Database, Pgkeep, Run, fixture, majors, shared};
+use support::{Cluster, Database, Options, Pgkeep, Run, fixture, majors, shared};
 
 /// A page holds one row, with room for another: the table is large, and stays in the order of its keys.
 const BIG: &str = "
@@ -232,6 +232,37 @@ fn what_many_connections_have_read_in_pieces_one_finds_again() {
     assert_eq!(outcome(&run, "big"), [0, 0, 0, 8292]);
     let run = there_and_back(&database, "zstd", &["UPDATE big SET v = 'changed' WHERE id % 1000 = 0"]).0;
     assert_eq!(outcome(&run, "big"), [0, 8, 0, 8284]);
+}
+
+#[test]
+fn whatever_way_rows_come_it_is_known_where_their_chunks_begin() {
+    let change = "UPDATE big SET v = 'changed' WHERE id = 5000";
+    let expected = |run: &Run, rows: &[i64]| {
+        let all = rows.len();
+        assert!(all > 3);
+        assert_eq!(found(run, "big"), (all, all - 1, rows[chunk_with(rows, 5000)]));
+        assert_eq!(outcome(run, "big"), [0, 1, 0, 8291]);
+    };
+    // In binary, with a column that the server has to print.
+    let database = shared(None).database("printed");
+    database.execute(&format!("{BIG} ALTER TABLE big ADD r int4range DEFAULT '[1,5)', ADD t tsvector"));
+    let (run, rows) = there_and_back(&database, "gzip", &[change]);
+    expected(&run, &rows);
+    // In text, because nobody knows the encoding.
+    let ascii = Cluster::start(Options { encoding: Some("SQL_ASCII".into()), ..Options::default() });
+    let database = ascii.database("unknown");
+    database.execute(BIG);
+    let (run, rows) = there_and_back(&database, "zstd", &[change]);
+    expected(&run, &rows);
+    // Without a column: rows that are all the same, on several thousand pages.
+    let database = shared(None).database("columnless");
+    database.execute("CREATE TABLE big (); INSERT INTO big SELECT FROM generate_series(1, 700000);");
+    let (run, rows) = there_and_back(&database, "gzip", &["DELETE FROM big WHERE ctid < '(1000,0)'"]);
+    assert_eq!(
+        (rows.iter().sum::<i64>(), outcome(&run, "big")[3]),
+        (700_000, 700_000 - outcome(&run, "big")[0])
+    );
+    assert!(outcome(&run, "big")[0] > 100_000);
 }
 
 #[test]
