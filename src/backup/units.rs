@@ -1,6 +1,6 @@
 //! Into how many units a table is cut.
 //!
-//! The server reads a whole table by plain COPY with a fifth less work than by page ranges (it plans and executes no
+//! The server reads a whole table by plain COPY with a seventh to a fifth less work than by page ranges (it executes no
 //! query), and through a small ring of buffers, so that others keep theirs (`src/backend/storage/buffer/README`, "Buffer
 //! Ring Replacement Strategy"). So a table is cut only where one connection would else read it when the others have
 //! nothing left to do.
