@@ -12,6 +12,11 @@ use index::Index;
 use super::quote;
 use crate::selection::shown_name;
 
+/// The schema in which a restore stages rows over several connections. It is no part of the database.
+pub const STAGING_SCHEMA: &str = "pgkeep_staging";
+/// Its comment, which tells it from one that somebody else has given this name.
+pub const STAGING_COMMENT: &str = "pgkeep: rows of a restore, removed when it ends";
+
 /// What the server is.
 #[derive(Clone, Debug, Default)]
 pub struct ServerFacts {

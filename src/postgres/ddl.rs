@@ -102,6 +102,7 @@ pub async fn read_over(client: &Client, second: &Client, version: u32) -> Result
     attach::comments(&mut drafts, comments);
     attach::leave_out_empty(&mut drafts);
     attach::privileges(&mut drafts, privileges);
+    attach::leave_out_staging(&mut drafts);
     let objects = order::order(drafts, &edges, &alias);
     Ok(Schema { database: Some(database), objects, roles: Vec::new(), brought })
 }

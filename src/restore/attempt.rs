@@ -2,6 +2,7 @@
 
 mod definitions;
 mod going;
+mod side_by_side;
 mod staging;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use super::merge::Difference;
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::reading::Reading;
+use super::staging_schema::StagingSchema;
 use super::triggers::{self, Held};
 use super::{RestoreOptions, large_objects, lock, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
@@ -85,23 +87,19 @@ pub(super) struct Staged {
 
 impl Attempt<'_> {
     /// Does everything but the commit. What was done stands in `log`; what must be put back by hand if the commit
-    /// fails, in `applied`.
-    pub async fn run(&self, log: &mut RestoreLog, applied: &mut sequences::Applied) -> Result<(), Failure> {
+    /// fails, in `applied`; what goes when the transaction has ended, in `staging`.
+    pub async fn run(
+        &self,
+        log: &mut RestoreLog,
+        applied: &mut sequences::Applied,
+        staging: &mut Option<StagingSchema>,
+    ) -> Result<(), Failure> {
         let client = &self.session.client;
-        let version = self.session.server_version_num;
-        client
-            .batch_execute(&format!(
-                "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; {}
-                 SET LOCAL lock_timeout = '{}ms'; {MEMORY}",
-                settings::statements(version),
-                self.options.lock_timeout.as_millis()
-            ))
-            .await
-            .map_err(|error| match pg::sqlstate(&error) {
-                // feature_not_supported: a standby takes no READ WRITE
-                Some("0A000") => standby(),
-                _ => error.into(),
-            })?;
+        client.batch_execute(&self.begin()).await.map_err(|error| match pg::sqlstate(&error) {
+            // feature_not_supported: a standby takes no READ WRITE
+            Some("0A000") => standby(),
+            _ => error.into(),
+        })?;
         let replica_role = triggers::set_replica_role(client).await?;
 
         let Locked { catalog, plan, objects, live } = self.lock().await?;
@@ -149,7 +147,9 @@ impl Attempt<'_> {
             return self.make_after(&objects, &going, log).await;
         }
         let equal = self.find_equal(&catalog, &plan, &objects, &reading).await?;
-        let staged = self.stage_all(&catalog, &plan, &counts, equal, log).await?;
+        let todo = self.to_stage(&catalog, &plan, equal);
+        let workers = self.stagers(&todo, &objects, replica_role, staging).await?;
+        let staged = self.stage_all(todo, workers, replica_role, &counts, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let known = Known { catalog: &catalog, plan: &plan, reading: &reading, replica_role };
         let merged = self.merge_all(known, staged, large, log).await;
@@ -164,6 +164,16 @@ impl Attempt<'_> {
         }
         log.sequences_set = applied.set.iter().cloned().collect();
         self.make_after(&objects, &going, log).await
+    }
+
+    /// What begins the restoring transaction.
+    fn begin(&self) -> String {
+        format!(
+            "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; {}
+             SET LOCAL lock_timeout = '{}ms'; {MEMORY}",
+            settings::statements(self.session.server_version_num),
+            self.options.lock_timeout.as_millis()
+        )
     }
 
     /// Takes the locks. What was read before them may have changed while they were waited for, so the catalog is read

@@ -64,6 +64,7 @@ pub fn fit(index: u32, table: &model::Table, catalog: &Catalog) -> Result<TableP
         key: None,
         extension: None,
         removable: None,
+        staged_in: stage::TEMPORARY,
     })
 }
 

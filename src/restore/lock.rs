@@ -17,6 +17,9 @@ use crate::progress::Events;
 /// The advisory lock that every restore takes: the ASCII of `pgkeep` as a number.
 const RESTORE_LOCK: i64 = 0x7067_6b65_6570;
 
+/// The advisory lock of a restore that stages rows in a schema of their own: who gets it after may remove that schema.
+pub const STAGING_LOCK: i64 = RESTORE_LOCK + 1;
+
 /// Locks that are held already.
 #[derive(Debug, Default)]
 pub struct Held {

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use super::Mode;
 use super::plan::TablePlan;
-use super::stage::stage_name;
+use super::stage::{create_as, stage_name};
 use crate::failure::Failure;
 use crate::postgres::catalog::Key;
 use crate::postgres::quote;
@@ -33,7 +33,7 @@ impl Difference {
 }
 
 fn difference_name(table: &TablePlan) -> String {
-    format!("pg_temp.pgkeep_difference_{}", table.index)
+    format!("{}.pgkeep_difference_{}", table.staged_in, table.index)
 }
 
 /// `ROW(s."a", s."b")`, domains as what they are over.
@@ -119,7 +119,7 @@ fn removable(table: &TablePlan) -> String {
     )
 }
 
-/// Lists the differences between staged rows and `live` ones in a temporary table and counts them.
+/// Lists the differences between staged rows and `live` ones in a table beside the staged rows, and counts them.
 pub async fn compare(
     client: &Client,
     table: &TablePlan,
@@ -128,8 +128,8 @@ pub async fn compare(
 ) -> Result<Difference, Failure> {
     let list = difference_name(table);
     let sql = format!(
-        "CREATE TEMPORARY TABLE {list} ON COMMIT DROP AS
-         SELECT d.staged, d.live_table, d.live, pg_catalog.row_number() OVER () AS place FROM ({}) AS d",
+        "{} SELECT d.staged, d.live_table, d.live, pg_catalog.row_number() OVER () AS place FROM ({}) AS d",
+        create_as(table, &list),
         differences(table, live, mode)
     );
     let doing = |e: tokio_postgres::Error| {

@@ -23,6 +23,7 @@ pub mod run;
 pub mod safety;
 pub mod sequences;
 pub mod stage;
+pub mod staging_schema;
 pub mod triggers;
 pub mod verify;
 mod write;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::large_objects;
 use super::objects::plan::ObjectPlan;
+use super::stage;
 use crate::archive::model::{self, Header};
 use crate::backup::snapshot::row_security_failure;
 use crate::failure::{Failure, FailureKind};
@@ -44,6 +45,8 @@ pub struct TablePlan {
     /// What follows the table's name to mean those rows that mode `exact` may remove: others the archive did not take
     /// on purpose. None: all.
     pub removable: Option<String>,
+    /// The schema that its staging table lies in.
+    pub staged_in: &'static str,
 }
 
 /// A sequence of the archive and its counterpart.
@@ -132,6 +135,7 @@ impl RestorePlan {
                         .cloned(),
                     extension: table.extension.clone(),
                     removable: removable(table, relation),
+                    staged_in: stage::TEMPORARY,
                 }),
                 Err(reason) => {
                     let left = objects.left.get(&(table.schema.clone(), table.name.clone()));

@@ -12,6 +12,7 @@ use super::fate::{self, Transaction};
 use super::log::{LogFile, RestoreLog, Status};
 use super::prepare::Prepared;
 use super::rebuild::Rebuild;
+use super::staging_schema::StagingSchema;
 use super::{lock, roles, sequences};
 use crate::connection::stop;
 use crate::failure::{Failure, FailureKind};
@@ -140,44 +141,26 @@ impl Prepared {
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
         for number in 1..=ATTEMPTS {
-            let mut applied = sequences::Applied::default();
-            let attempt = Attempt {
-                session: &self.session,
-                connector: &self.connector,
-                folders: &self.folders,
-                archive: &self.archive,
-                options: &self.options,
-                events,
-                cancel,
-                file,
+            let mut staging = None;
+            let tried = self.try_once(log, file, events, cancel, &mut staging).await;
+            let removed = match staging {
+                Some(schema) => schema.removed(&self.connector).await,
+                None => Ok(()),
             };
-            let result = tokio::select! {
-                biased;
-                result = attempt.run(log, &mut applied) => result,
-                () = cancel.cancelled() => Err(Failure::interrupted()),
-            };
-            let Err(failure) = result else {
-                if self.options.dry_run {
-                    self.session.client.batch_execute("ROLLBACK").await?;
-                    log.status = Status::Completed;
-                    return Ok(());
+            let failure = match (tried, removed) {
+                (Ok(()), Ok(())) => return Ok(()),
+                (Ok(()), Err(left)) => {
+                    return Err(left.state(
+                        "the restore was verified and committed; only the schema in which rows were staged is left",
+                    ));
                 }
-                if log.tables_restored.is_empty() && !log.tables_failed.is_empty() {
-                    let failure = {
-                        let reasons: Vec<String> =
-                            log.tables_failed.iter().map(|f| format!("{}: {}", f.table, f.error)).collect();
-                        Failure::failed(format!(
-                            "no table could be restored:\n    {}",
-                            reasons.join("\n    ")
-                        ))
-                        .next("bring the target to what the archive needs, then run the same command again")
-                    };
-                    return Err(self.undo(failure, log, &applied).await);
+                (Err(failure), Ok(())) => failure,
+                (Err(failure), Err(left)) => {
+                    events.warn(format!("{}; {}", left.what, left.next));
+                    failure
                 }
-                return self.commit(log, file, &applied, events, cancel).await;
             };
             let again = failure.transient && number < ATTEMPTS && !cancel.is_cancelled();
-            let failure = self.undo(failure, log, &applied).await;
             if !again || self.session.client.is_closed() {
                 return Err(failure);
             }
@@ -187,6 +170,51 @@ impl Prepared {
         }
         Err(Failure::failed("the server asked again and again to start over")
             .state("the target is untouched"))
+    }
+
+    /// One try, to its commit or the rollback.
+    async fn try_once(
+        &self,
+        log: &mut RestoreLog,
+        file: Option<&LogFile>,
+        events: &Events,
+        cancel: &CancellationToken,
+        staging: &mut Option<StagingSchema>,
+    ) -> Result<(), Failure> {
+        let mut applied = sequences::Applied::default();
+        let attempt = Attempt {
+            session: &self.session,
+            connector: &self.connector,
+            folders: &self.folders,
+            archive: &self.archive,
+            options: &self.options,
+            events,
+            cancel,
+            file,
+        };
+        let result = tokio::select! {
+            biased;
+            result = attempt.run(log, &mut applied, staging) => result,
+            () = cancel.cancelled() => Err(Failure::interrupted()),
+        };
+        if let Err(failure) = result {
+            return Err(self.undo(failure, log, &applied).await);
+        }
+        if self.options.dry_run {
+            self.session.client.batch_execute("ROLLBACK").await?;
+            log.status = Status::Completed;
+            return Ok(());
+        }
+        if log.tables_restored.is_empty() && !log.tables_failed.is_empty() {
+            let failure = {
+                let reasons: Vec<String> =
+                    log.tables_failed.iter().map(|f| format!("{}: {}", f.table, f.error)).collect();
+                Failure::failed(format!("no table could be restored:\n    {}", reasons.join("\n    ")))
+                    .next("bring the target to what the archive needs, then run the same command again")
+            };
+            return Err(self.undo(failure, log, &applied).await);
+        }
+        self.commit(log, file, &applied, events, cancel).await
     }
 
     /// Rolls the transaction back and says in the log and in the failure what state that leaves.

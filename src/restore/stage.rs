@@ -1,5 +1,5 @@
-//! Archived rows in temporary tables of the restoring transaction, beside the live ones. They vanish with the
-//! transaction, whatever becomes of it.
+//! Archived rows in staging tables, beside the live ones: in temporary tables of the restoring transaction, which vanish
+//! with it, or in the schema where several connections stage (see `staging_schema`).
 
 use std::sync::Arc;
 
@@ -28,9 +28,22 @@ pub const BUILT_IN_FIRST_PATH: &str = "SELECT pg_catalog.set_config('search_path
       NULLIF(COALESCE(NULLIF(pg_catalog.current_setting('pgkeep.search_path', true), ''), s.reset_val), '')), true)
   FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'";
 
+/// The schema of the restoring transaction's own staging tables.
+pub const TEMPORARY: &str = "pg_temp";
+
 /// The staging table of an archived table, as it stands in SQL.
 pub fn stage_name(table: &TablePlan) -> String {
-    format!("pg_temp.pgkeep_stage_{}", table.index)
+    format!("{}.pgkeep_stage_{}", table.staged_in, table.index)
+}
+
+/// What stands before the query of which `name` is made, a table that serves to stage `table`.
+pub fn create_as(table: &TablePlan, name: &str) -> String {
+    if table.staged_in == TEMPORARY {
+        format!("CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS")
+    } else {
+        // It is written once and removed soon.
+        format!("CREATE UNLOGGED TABLE {name} WITH (autovacuum_enabled = off) AS")
+    }
 }
 
 /// Creates the staging table and fills it with archived rows.
@@ -54,7 +67,8 @@ pub async fn fill(
         })
         .collect();
     let create = format!(
-        "CREATE TEMPORARY TABLE {stage} ON COMMIT DROP AS SELECT {} FROM {} AS t WITH NO DATA",
+        "{} SELECT {} FROM {} AS t WITH NO DATA",
+        create_as(table, &stage),
         typed.join(", "),
         table.from_item
     );

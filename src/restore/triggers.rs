@@ -40,10 +40,18 @@ impl Way {
     }
 }
 
+/// Sets the replica role for a transaction.
+const REPLICA_ROLE: &str = "SET LOCAL session_replication_role = replica;";
+
+/// What lets another session work as one does for which [`set_replica_role`] has found that it may.
+pub fn replica_role(may: bool) -> &'static str {
+    if may { REPLICA_ROLE } else { "" }
+}
+
 /// Whether the role may set `session_replication_role`; if so, it is set for the transaction.
 pub async fn set_replica_role(client: &Client) -> Result<bool, Failure> {
     client.batch_execute("SAVEPOINT pgkeep_role").await?;
-    match client.batch_execute("SET LOCAL session_replication_role = replica").await {
+    match client.batch_execute(REPLICA_ROLE).await {
         Ok(()) => {
             client.batch_execute("RELEASE SAVEPOINT pgkeep_role").await?;
             Ok(true)

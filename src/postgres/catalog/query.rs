@@ -30,7 +30,8 @@ pub const SYSTEM_IDENTIFIER: &str =
 /// The WAL position.
 pub const LSN: &str = "SELECT pg_catalog.pg_current_wal_lsn()::pg_catalog.text";
 
-/// Tables of non-system schemas. Schema names that begin with `pg_` are reserved (manual, 5.10.5).
+/// Tables of non-system schemas, but for those in which a restore stages rows (`STAGING_SCHEMA`). Schema names that begin
+/// with `pg_` are reserved (manual, 5.10.5).
 pub const RELATIONS: &str = r"
 SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, i.inhparent,
        c.relfilenode, pg_catalog.pg_relation_filenode(c.oid),
@@ -56,6 +57,9 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
  WHERE c.relkind IN ('r', 'p', 'f')
    AND c.relpersistence <> 't'
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+   AND (n.nspname <> 'pgkeep_staging'
+        OR pg_catalog.obj_description(n.oid, 'pg_namespace')
+             IS DISTINCT FROM 'pgkeep: rows of a restore, removed when it ends')
  ORDER BY 2, 3";
 
 /// Sizes of the tables in place of `{}`. Waits for whoever holds a table ACCESS EXCLUSIVE: to be asked of tables that

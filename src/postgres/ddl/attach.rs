@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::comments::Comment;
 use super::draft::{Address, Body, Draft, at, class};
 use super::privileges::Privileges;
+use crate::postgres::catalog::{STAGING_COMMENT, STAGING_SCHEMA};
 use crate::schema::{Brought, Kind, Object, Section};
 
 /// Leaves out what belongs to extensions: their members, and what belongs to a table that is one, but for its place in a
@@ -95,6 +96,15 @@ pub fn leave_out_empty(drafts: &mut Vec<Draft>) {
         let object = &draft.object;
         object.kind != Kind::Constraint || !object.create.is_empty() || !object.comments.is_empty()
     });
+}
+
+/// Leaves out the schema of a restore that is at work, or that was killed with the server.
+pub fn leave_out_staging(drafts: &mut Vec<Draft>) {
+    let is_schema = |o: &Object| o.kind == Kind::Schema && o.name == STAGING_SCHEMA;
+    let is_ours = |o: &Object| o.comments.iter().any(|c| c.contains(STAGING_COMMENT));
+    if drafts.iter().any(|d| is_schema(&d.object) && is_ours(&d.object)) {
+        drafts.retain(|d| !is_schema(&d.object) && d.object.schema.as_deref() != Some(STAGING_SCHEMA));
+    }
 }
 
 /// Where the drafts of these addresses are, as far as there are any.

@@ -3,19 +3,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
+use super::side_by_side::{self, Done, Shared, Todo};
 use super::{Attempt, Staged, count};
 use crate::failure::Failure;
 use crate::postgres::catalog::Catalog;
+use crate::postgres::connect::Session;
 use crate::progress::{Event, Phase};
 use crate::restore::equal::{self, Ranges, Rest};
 use crate::restore::log::RestoreLog;
-use crate::restore::merge::{self, Difference};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::plan::{RestorePlan, TablePlan};
 use crate::restore::reading::{self, Reader, Reading};
-use crate::restore::{Mode, stage, verify};
+use crate::restore::staging_schema::{self, StagingSchema};
+use crate::restore::{stage, triggers, verify};
 
 impl Attempt<'_> {
     /// Reads the live tables where no safety backup has done so.
@@ -79,45 +80,77 @@ impl Attempt<'_> {
         Ok(!self.session.client.query_typed(sql, &[]).await?[0].get::<_, bool>(0))
     }
 
-    pub(super) async fn stage_all(
+    /// What is to be staged: of each table what it is not known to hold already.
+    pub(super) fn to_stage(
         &self,
         catalog: &Catalog,
         plan: &RestorePlan,
-        counts: &BTreeMap<String, u64>,
         mut equal: HashMap<u32, Ranges>,
+    ) -> Vec<Todo> {
+        let tables = plan.tables.iter().filter(|t| !plan.fresh.contains(&t.relation)).enumerate();
+        tables
+            .map(|(place, table)| {
+                let (ranges, rest) = self.rest(catalog, table, equal.remove(&table.index));
+                Todo { place, table: table.clone(), ranges, rest }
+            })
+            .collect()
+    }
+
+    /// More connections to stage with, where that is worth it and there may be a schema in which they do.
+    pub(super) async fn stagers(
+        &self,
+        todo: &[Todo],
+        objects: &ObjectPlan,
+        replica_role: bool,
+        schema: &mut Option<StagingSchema>,
+    ) -> Result<Vec<Session>, Failure> {
+        let connections = self.options.jobs.min(side_by_side::connections(todo));
+        // Others do not see what this transaction has made, and a dry run leaves nothing, not for a moment.
+        if connections < 2 || !objects.is_none() || self.options.dry_run {
+            return Ok(Vec::new());
+        }
+        let workers = self.connector.workers(connections - 1, self.events).await;
+        let Some(first) = workers.first() else { return Ok(workers) };
+        match staging_schema::make(self.session, first, self.connector, replica_role).await? {
+            Ok(made) => *schema = Some(made),
+            Err(reason) => {
+                self.events.detail(format!("tables are staged one after the other: {reason}"));
+                return Ok(Vec::new());
+            }
+        }
+        self.events.detail(format!("tables are staged over {} connections", workers.len() + 1));
+        Ok(workers)
+    }
+
+    /// Stages and compares.
+    pub(super) async fn stage_all(
+        &self,
+        todo: Vec<Todo>,
+        workers: Vec<Session>,
+        replica_role: bool,
+        counts: &BTreeMap<String, u64>,
         log: &mut RestoreLog,
     ) -> Result<Vec<Staged>, Failure> {
         let client = &self.session.client;
-        let mut tables = Vec::new();
-        for table in plan.tables.iter().filter(|t| !plan.fresh.contains(&t.relation)) {
-            let (ranges, rest) = self.rest(catalog, table, equal.remove(&table.index));
-            tables.push((table, ranges, rest));
-        }
-        let total = tables.iter().flat_map(|(_, _, rest)| &rest.chunks).map(|c| c.bytes).sum();
+        let total = todo.iter().flat_map(|t| &t.rest.chunks).map(|c| c.bytes).sum();
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+        let how = (self.options.mode, self.options.keep_going);
+        let replica_role = triggers::replica_role(replica_role);
+        let begin = format!("{} {replica_role} {};", self.begin(), stage::BUILT_IN_FIRST_PATH);
+        let shared = Shared::new(todo, self.archive, how, begin, self.events, self.cancel);
         let mut staged = Vec::new();
-        for (table, ranges, rest) in tables {
-            let started = Instant::now();
-            let compared = if rest.chunks.is_empty() && !(rest.has_live && self.options.mode == Mode::Exact) {
-                Ok((Difference::default(), ranges))
-            } else {
-                self.stage(table, ranges, &rest).await
-            };
+        for Done { table, compared, seconds, .. } in shared.run(self.session, workers).await? {
             match compared {
                 Ok((difference, ranges)) => staged.push(Staged {
-                    table: table.clone(),
                     difference,
                     ranges,
                     rows: self.archive.table_chunks(table.index).iter().map(|c| c.rows).sum(),
                     before: count(counts, &table.shown),
-                    seconds: started.elapsed().as_secs_f64(),
+                    table,
+                    seconds,
                 }),
-                Err(failure) if self.goes_on_after(&failure) => {
-                    client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
-                    self.fail_table(log, &table.shown, &failure.what);
-                }
-                Err(failure) => return Err(failure),
+                Err(failure) => self.fail_table(log, &table.shown, &failure.what),
             }
         }
         client.batch_execute("SET LOCAL search_path = ''").await?;
@@ -143,33 +176,6 @@ impl Attempt<'_> {
             return (None, Rest::whole(self.archive, table));
         }
         (Some(ranges), rest)
-    }
-
-    /// Stages what remains of a table and compares it. Returns what differs, and the ranges that were left out.
-    async fn stage(
-        &self,
-        table: &TablePlan,
-        ranges: Option<Ranges>,
-        rest: &Rest,
-    ) -> Result<(Difference, Option<Ranges>), Failure> {
-        let client = &self.session.client;
-        client.batch_execute("SAVEPOINT pgkeep_stage").await?;
-        stage::fill(client, self.archive, table, rest.chunks.clone(), self.events).await?;
-        let mut difference = merge::compare(client, table, &rest.live, self.options.mode).await?;
-        let mut ranges = ranges;
-        if rest.is_part && difference.archived_only > 0 && merge::meets_others(client, table).await? {
-            // What becomes of it shows when all of it is there.
-            self.events.detail(format!("table {}: the archive has a key twice; all is staged", table.shown));
-            client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
-            let whole = Rest::whole(self.archive, table);
-            stage::fill(client, self.archive, table, whole.chunks, self.events).await?;
-            difference = merge::compare(client, table, &whole.live, self.options.mode).await?;
-            ranges = None;
-        }
-        // What is equal needs its staged rows no more: their disk space and locks are given back.
-        let back = if difference.is_none() { "ROLLBACK TO SAVEPOINT pgkeep_stage; " } else { "" };
-        client.batch_execute(&format!("{back}RELEASE SAVEPOINT pgkeep_stage")).await?;
-        Ok((difference, ranges))
     }
 
     /// Proves that a table that was merged holds what it should.
