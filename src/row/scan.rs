@@ -3,6 +3,8 @@
 //! Bytes are looked at sixteen at a time. That the text is UTF-8 is the caller's to prove; line breaks count as
 //! invalid everywhere, because a row is one line. Nothing here recurses.
 
+use wide::u8x16;
+
 use super::{RowError, RowProblem};
 
 /// A fault at a byte; the caller knows the column.
@@ -30,24 +32,19 @@ impl Fault {
 }
 
 /// As many bytes as are looked at together: most cells are shorter, and a loop that runs once is predicted well.
-type Word = u128;
-const WORD: usize = size_of::<Word>();
-const ONES: Word = Word::MAX / 0xff;
-const HIGHS: Word = ONES * 0x80;
+const WORD: usize = 16;
+type Word = [u8; WORD];
 
-/// Marks, by its high bit, the lowest byte of `word` that is a control character, a backslash or (if `QUOTE`) a
-/// double quote. Bytes above a marked one may be marked wrongly, since a subtraction borrows from them: use the
-/// lowest mark only.
-#[inline]
-fn marks<const QUOTE: bool>(word: Word) -> Word {
-    let control = word.wrapping_sub(ONES * b' ' as Word) & !word;
-    let slash = word ^ (ONES * b'\\' as Word);
-    let mut found = control | (slash.wrapping_sub(ONES) & !slash);
+/// A bit for each byte of `word`, the lowest for the first, that is set where it is a control character, a backslash
+/// or (if `QUOTE`) a double quote.
+#[inline(always)]
+fn marks<const QUOTE: bool>(word: Word) -> u32 {
+    let bytes = u8x16::from(word);
+    let mut found = bytes.min(u8x16::splat(b' ' - 1)).simd_eq(bytes) | bytes.simd_eq(u8x16::splat(b'\\'));
     if QUOTE {
-        let quote = word ^ (ONES * b'"' as Word);
-        found |= quote.wrapping_sub(ONES) & !quote;
+        found |= bytes.simd_eq(u8x16::splat(b'"'));
     }
-    found & HIGHS
+    found.to_bitmask()
 }
 
 #[inline]
@@ -60,11 +57,11 @@ fn is_special<const QUOTE: bool>(byte: u8) -> bool {
 #[inline]
 fn word_at(bytes: &[u8], at: usize) -> Option<Word> {
     if let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WORD>()) {
-        return Some(Word::from_le_bytes(*chunk));
+        return Some(*chunk);
     }
-    let last = Word::from_le_bytes(*bytes.last_chunk::<WORD>()?);
+    let last = u128::from_le_bytes(*bytes.last_chunk::<WORD>()?);
     let beyond = WORD - bytes.len().checked_sub(at)?;
-    last.checked_shr(8 * beyond as u32)
+    last.checked_shr(8 * beyond as u32).map(u128::to_le_bytes)
 }
 
 /// The first position from `at` on that holds a control character, a backslash or (if `QUOTE`) a double quote,
@@ -74,7 +71,7 @@ pub(crate) fn plain_end<const QUOTE: bool>(bytes: &[u8], mut at: usize) -> usize
     while let Some(word) = word_at(bytes, at) {
         let found = marks::<QUOTE>(word);
         if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+            return at + found.trailing_zeros() as usize;
         }
         at += WORD;
     }
@@ -92,9 +89,9 @@ pub(crate) fn plain_end<const QUOTE: bool>(bytes: &[u8], mut at: usize) -> usize
 pub(crate) fn copy_plain<const QUOTE: bool>(bytes: &[u8], mut at: usize, out: &mut Vec<u8>) -> usize {
     while let Some(word) = word_at(bytes, at) {
         let found = marks::<QUOTE>(word);
-        out.extend_from_slice(&word.to_le_bytes());
+        out.extend_from_slice(&word);
         if found != 0 {
-            let plain = found.trailing_zeros() as usize / 8;
+            let plain = found.trailing_zeros() as usize;
             out.truncate(out.len() - (WORD - plain));
             return at + plain;
         }
@@ -113,7 +110,7 @@ pub(crate) fn copy_short(bytes: &[u8], at: usize, end: usize, out: &mut Vec<u8>)
     let few = end.saturating_sub(at);
     match word_at(bytes, at) {
         Some(word) if few <= WORD => {
-            out.extend_from_slice(&word.to_le_bytes());
+            out.extend_from_slice(&word);
             out.truncate(out.len() - (WORD - few));
         }
         _ => out.extend_from_slice(bytes.get(at..end).unwrap_or_default()),
@@ -326,7 +323,7 @@ pub(crate) fn escape_into(text: &[u8], out: &mut Vec<u8>) {
 fn padded(text: &[u8]) -> Option<Word> {
     let mut word = [b' '; WORD];
     word.get_mut(..text.len())?.copy_from_slice(text);
-    Some(Word::from_le_bytes(word))
+    Some(word)
 }
 
 fn escape_long(text: &[u8], out: &mut Vec<u8>) {
@@ -396,5 +393,39 @@ impl Nest {
     #[inline]
     fn in_object(&self) -> bool {
         self.bits & 1 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn every_byte_that_is_not_plain_is_found_at_every_place() {
+        let naive = |bytes: &[u8], at: usize, quote: bool| {
+            let special = |b: &u8| *b < b' ' || *b == b'\\' || (quote && *b == b'"');
+            bytes[at..].iter().position(special).map_or(bytes.len(), |n| at + n)
+        };
+        for length in 0..50 {
+            for byte in 0..=255_u8 {
+                for place in 0..length {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[place] = byte;
+                    for at in [0, place.saturating_sub(1), place, length / 2] {
+                        let (with, without) = (naive(&bytes, at, true), naive(&bytes, at, false));
+                        assert_eq!(plain_end::<true>(&bytes, at), with, "{byte} at {place} of {length}");
+                        assert_eq!(plain_end::<false>(&bytes, at), without, "{byte} at {place} of {length}");
+                        let mut out = b"x".to_vec();
+                        assert_eq!(copy_plain::<true>(&bytes, at, &mut out), with);
+                        assert_eq!(out[1..], bytes[at..with]);
+                    }
+                    let (mut fast, mut slow) = (Vec::new(), Vec::new());
+                    escape_into(&bytes, &mut fast);
+                    bytes.iter().for_each(|b| escape_byte(*b, &mut slow));
+                    assert_eq!(fast, slow);
+                }
+            }
+        }
     }
 }
