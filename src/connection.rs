@@ -57,7 +57,24 @@ impl Connector {
         }
         workers
     }
+
+    /// One more connection for what is no work, or why there is none.
+    pub async fn spare(&self) -> Result<Session, String> {
+        let once = RetryPolicy { attempts: 1, ..self.retry };
+        let connected =
+            tokio::time::timeout(SPARE_TIMEOUT, connect::connect(&self.info, &once, &|_| {})).await;
+        match connected {
+            Ok(Ok(session)) if self.leave_free && !has_free(&session).await => {
+                Err("the server has few connections left".to_owned())
+            }
+            Ok(connected) => connected.map_err(|error| error.to_string()),
+            Err(_) => Err("the server grants no more connections".to_owned()),
+        }
+    }
 }
+
+/// How long a connection is waited for that is not needed.
+const SPARE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections that are left to others.
 const LEFT_FREE: i64 = 3;

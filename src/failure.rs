@@ -84,6 +84,13 @@ impl Failure {
         Failure::new(FailureKind::Interrupted, "interrupted")
     }
 
+    /// Of several that worked together, the failure that made the others stop: not the interruption that it caused.
+    pub fn first_cause(results: Vec<Result<(), Failure>>) -> Option<Failure> {
+        let mut failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
+        let real = failures.iter().position(|f| f.kind != FailureKind::Interrupted).unwrap_or(0);
+        (!failures.is_empty()).then(|| failures.swap_remove(real))
+    }
+
     /// Adds what state things are in, where nothing deeper has said so.
     pub fn state(mut self, text: impl Into<String>) -> Failure {
         if self.state.is_empty() {

@@ -8,7 +8,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{
-    Cluster, Database, Options, Pgkeep, Running, majors, query, shared, try_query, wait_until, while_held,
+    Cluster, Database, Options, Pgkeep, Proxy, Running, majors, percent_encoded, query, shared, try_query,
+    wait_until, while_held,
 };
 
 /// Three tables of 6 MB, one without a key; one refers to another, so that an owner has to take a foreign key off.
@@ -25,6 +26,10 @@ const TABLES: &str = "
 const DAMAGE: &str = "
     UPDATE a SET v = v || 'x'; DELETE FROM b WHERE id % 2 = 0; UPDATE b SET v = v || 'x'; UPDATE c SET v = v || 'x';
     INSERT INTO c SELECT * FROM c; UPDATE small SET v = '';";
+
+/// Locks that are waited for in this database.
+const HERE: &str =
+    "NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 const SIDE_BY_SIDE: &str = "tables are staged over 3 connections";
 const ONE_AFTER_THE_OTHER: &str = "tables are staged one after the other";
@@ -133,6 +138,16 @@ fn who_may_not_make_a_schema_stages_one_table_after_the_other() {
 }
 
 #[test]
+fn where_temporary_tables_have_a_place_of_their_own_rows_are_staged_there() {
+    let database = shared(None).database("staged_apart");
+    database.execute(TABLES);
+    let (pgkeep, archive) = damaged(&database, &database.url);
+    database.execute("ALTER DATABASE staged_apart SET temp_tablespaces = 'pg_default'");
+    let run = pgkeep.ok(&["restore", "--safe", "--mode", "exact", "--verbose", "--file", &archive]);
+    run.says(ONE_AFTER_THE_OTHER).says("temp_tablespaces");
+}
+
+#[test]
 fn event_triggers_that_would_act_on_staging_tables_are_given_none() {
     let database = shared(None).database("staged_by_event");
     database.execute(&format!(
@@ -213,21 +228,28 @@ fn nobody_else_may_look_into_the_schema() {
     let (database, url) = owned(
         "staged_privately",
         "GRANT CREATE ON DATABASE staged_privately TO staged_privately; CREATE ROLE onlooker LOGIN PASSWORD 'x';
-         ALTER DEFAULT PRIVILEGES FOR ROLE staged_privately GRANT ALL ON SCHEMAS TO onlooker, PUBLIC;
+         CREATE ROLE reads_all LOGIN PASSWORD 'x' IN ROLE pg_read_all_data; ALTER DEFAULT PRIVILEGES FOR ROLE staged_privately GRANT ALL ON SCHEMAS TO onlooker, PUBLIC;
          ALTER DEFAULT PRIVILEGES FOR ROLE staged_privately GRANT ALL ON TABLES TO onlooker, PUBLIC",
     );
     let original = database.digest();
     let (pgkeep, archive) = damaged(&database, &url);
-    let onlooker = database.url_as("onlooker", "x");
+    let (onlooker, reader) = (database.url_as("onlooker", "x"), database.url_as("reads_all", "x"));
     let run = while_staged(&database, &pgkeep, &archive, |running| {
         let tables = staging(&database.url);
         assert!(tables.contains("pgkeep_stage_0") || tables.contains("pgkeep_stage_1"), "{tables}");
         let persistence = "SELECT string_agg(DISTINCT relpersistence, '') FROM pg_class WHERE relnamespace = 'pgkeep_staging'::regnamespace AND relkind = 'r'";
         assert_eq!(database.value(persistence), "u");
         for table in tables.split(' ') {
-            let refused =
-                try_query(&onlooker, &format!("SELECT count(*) FROM pgkeep_staging.{table}")).unwrap_err();
+            let count = format!("SELECT count(*) FROM pgkeep_staging.{table}");
+            let refused = try_query(&onlooker, &count).unwrap_err();
             assert!(refused.contains("permission denied for schema"), "{refused}");
+            // Who may read everything sees no row that a policy of the original might hide; of differences there are places alone.
+            let seen = query(&reader, &count)[0][0].clone().unwrap();
+            assert_eq!(seen == "0", table.contains("stage"), "{table}");
+        }
+        for who in [&onlooker, &reader] {
+            let known = "SELECT count(*) FROM pg_stats WHERE schemaname = 'pgkeep_staging' AND tablename LIKE '%stage%'";
+            assert_eq!(query(who, known)[0][0].as_deref(), Some("0"));
         }
         running
     });
@@ -243,22 +265,29 @@ fn the_server_removes_the_schema_whatever_becomes_of_the_restore() {
     let (pgkeep, archive) = damaged(&database, &url);
     let ruined = database.digest();
     let session = |state: &str| {
-        format!("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = {state} AND NOT granted")
+        format!("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = {state} AND {HERE}")
     };
-    for way in ["kill -9", "interrupt", "the session ends", "the lock times out"] {
-        let running = while_staged(&database, &pgkeep, &archive, |running| {
+    // A socket of this machine tells at once that nobody is there any more, and a word to nobody fails.
+    let host = percent_encoded(database.cluster.socket_dir().to_str().unwrap());
+    let socket = url.replace("127.0.0.1", &host);
+    assert_ne!(socket, url);
+    let by_socket = Pgkeep::on(&socket).env("PGKEEP_JOBS", "3");
+    for way in ["kill -9", "kill -9 by socket", "interrupt", "the session ends", "the lock times out"] {
+        let pgkeep = if way.ends_with("socket") { &by_socket } else { &pgkeep };
+        let running = while_staged(&database, pgkeep, &archive, |running| {
             assert_ne!(staging(&database.url), "");
             match way {
-                "kill -9" => running.kill_9(),
+                "kill -9" | "kill -9 by socket" => running.kill_9(),
                 "interrupt" => running.interrupt(),
                 "the session ends" => drop(query(&database.url, &session("'relation'"))),
                 _ => {
-                    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'relation' AND NOT granted";
-                    query(&database.url, cancel);
+                    database.query(&format!(
+                        "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'relation' AND {HERE}"
+                    ));
                 }
             }
             // Its reader holds the tables until here.
-            if way != "kill -9" { Some(running.wait_for(Duration::from_secs(60))) } else { None }
+            if !way.starts_with("kill") { Some(running.wait_for(Duration::from_secs(60))) } else { None }
         });
         match running {
             None => wait_until("the server removes it", 60, || staging(&database.url).is_empty()),
@@ -277,6 +306,52 @@ fn the_server_removes_the_schema_whatever_becomes_of_the_restore() {
     });
     run.wait_for(Duration::from_secs(60)).expect_code(0).says(SIDE_BY_SIDE);
     nothing_is_left(&database, "its remover ended");
+}
+
+#[test]
+fn the_session_that_removes_the_schema_stays_connected() {
+    let (database, url) = owned("staged_long", "GRANT CREATE ON DATABASE staged_long TO staged_long");
+    let original = database.digest();
+    let proxy = Proxy::to(database.cluster.port);
+    let (pgkeep, archive) = damaged(&database, &proxy.url(&url, database.cluster.port));
+    let running = while_staged(&database, &pgkeep, &archive, |running| {
+        // Longer than a session that is given up takes to say goodbye; then no other can be had.
+        std::thread::sleep(Duration::from_secs(3));
+        proxy.refuse(true);
+        running
+    });
+    let run = running.wait_for(Duration::from_secs(60)).expect_code(0);
+    assert!(!run.stderr.contains("pgkeep_staging"), "{}", run.stderr);
+    nothing_is_left(&database, "restored");
+    assert!(database.digest() == original);
+}
+
+#[test]
+fn somebody_who_reads_what_is_staged_does_not_fail_the_restore() {
+    let (database, url) =
+        owned("staged_and_read", "GRANT CREATE ON DATABASE staged_and_read TO staged_and_read");
+    let original = database.digest();
+    let (pgkeep, archive) = damaged(&database, &url);
+    let (told, hears) = std::sync::mpsc::channel();
+    let (running, reader) = while_staged(&database, &pgkeep, &archive, |running| {
+        let table = staging(&database.url).split(' ').next().unwrap().to_owned();
+        let (url, (holds, is_held)) = (database.url.clone(), std::sync::mpsc::channel());
+        let reader = std::thread::spawn(move || {
+            while_held(&url, &format!("SELECT FROM pgkeep_staging.{table}"), |_| {
+                holds.send(()).unwrap();
+                hears.recv().unwrap();
+            });
+        });
+        is_held.recv().unwrap();
+        (running, reader)
+    });
+    running.wait_for(Duration::from_secs(60)).expect_code(0).says("pgkeep_staging").says("still in use");
+    assert_ne!(staging(&database.url), "");
+    told.send(()).unwrap();
+    reader.join().unwrap();
+    wait_until("the server removes it", 30, || staging(&database.url).is_empty());
+    nothing_is_left(&database, "read");
+    assert!(database.digest() == original);
 }
 
 #[test]
@@ -380,33 +455,41 @@ fn a_table_that_a_worker_cannot_load_stays_and_the_others_are_restored() {
 }
 
 #[test]
-fn after_a_crash_of_the_server_the_next_restore_removes_the_schema() {
+fn after_a_stop_of_the_server_the_next_restore_removes_the_schema() {
     let cluster = Cluster::start(Options::default());
     let database = cluster.database("staged_crash");
     database.execute(&format!("CREATE ROLE app LOGIN PASSWORD 'x'; ALTER DATABASE staged_crash OWNER TO app; ALTER SCHEMA public OWNER TO app; SET ROLE app; {TABLES}"));
     let original = database.digest();
     let (pgkeep, archive) = damaged(&database, &database.url_as("app", "x"));
     let ruined = database.digest();
-    let blocker = database.url.clone();
-    // Whoever reads keeps the restore where it is; the crash ends both.
-    let reader =
-        std::thread::spawn(move || try_query(&blocker, "BEGIN; SELECT FROM a; SELECT pg_sleep(60)").is_err());
-    wait_until("somebody reads", 10, || {
-        database.value("SELECT count(*) FROM pg_locks WHERE relation = 'a'::regclass") != "0"
-    });
     let restore =
         ["restore", "--safe", "--mode", "exact", "--lock-timeout", "60s", "--verbose", "--file", &archive];
-    let running = pgkeep.spawn(&restore);
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'";
-    wait_until("all is staged", 60, || database.value(waits) == "1");
-    cluster.kill_9();
-    assert!(reader.join().unwrap());
-    running.wait_for(Duration::from_secs(120));
-    cluster.restart();
-    // The schema's tables are among what there is.
-    assert!(database.digest().into_iter().filter(|(name, _)| name.starts_with("public.")).eq(ruined));
-    assert_ne!(staging(&database.url), "");
-    pgkeep.ok(&restore).says(SIDE_BY_SIDE);
-    assert!(database.digest() == original);
-    nothing_is_left(&database, "restored");
+    for stop in [Cluster::kill_9, Cluster::stop] {
+        let blocker = database.url.clone();
+        // Whoever reads keeps the restore where it is; the stop ends both.
+        let reader = std::thread::spawn(move || {
+            try_query(&blocker, "BEGIN; SELECT FROM a; SELECT pg_sleep(60)").is_err()
+        });
+        wait_until("somebody reads", 10, || {
+            database.value("SELECT count(*) FROM pg_locks WHERE relation = 'a'::regclass") != "0"
+        });
+        let running = pgkeep.spawn(&restore);
+        wait_until("all is staged", 60, || database.value(waits) == "1");
+        stop(&cluster);
+        assert!(reader.join().unwrap());
+        running.wait_for(Duration::from_secs(120));
+        cluster.restart();
+        // The schema's tables are among what there is.
+        assert!(
+            database.digest().into_iter().filter(|(name, _)| name.starts_with("public.")).eq(ruined.clone())
+        );
+        assert_ne!(staging(&database.url), "");
+        // Also one that stages nothing there.
+        let run = pgkeep.ok(&[&restore[..], &["--jobs", "1"]].concat());
+        assert!(!run.stderr.contains("pgkeep_staging"), "{}", run.stderr);
+        assert!(database.digest() == original);
+        nothing_is_left(&database, "restored");
+        pgkeep.ok(&["rollback", "latest"]);
+    }
 }

@@ -180,18 +180,11 @@ impl Dump<'_> {
             return Err(Failure::interrupted());
         }
         let written = written?;
-        match first_cause(results) {
+        match Failure::first_cause(results) {
             Some(failure) => Err(failure),
             None => written.ok_or_else(Failure::interrupted),
         }
     }
-}
-
-/// The failure that made the others stop: not the interruption that it caused.
-fn first_cause(results: Vec<Result<(), Failure>>) -> Option<Failure> {
-    let mut failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
-    let real = failures.iter().position(|f| f.kind != crate::failure::FailureKind::Interrupted).unwrap_or(0);
-    (!failures.is_empty()).then(|| failures.swap_remove(real))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

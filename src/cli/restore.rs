@@ -67,7 +67,7 @@ pub struct SharedArgs {
     /// How long to wait for each lock, such as 10s, 500ms or 5min
     #[arg(long, value_name = "TIME", env = "PGKEEP_LOCK_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub lock_timeout: Duration,
-    /// Connections that take the safety backup side by side [default: one for each core, at most 8]
+    /// Connections that work side by side [default: one for each core, at most 8]
     #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
     pub jobs: Option<usize>,
     /// Do not ask

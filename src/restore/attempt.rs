@@ -168,10 +168,18 @@ impl Attempt<'_> {
 
     /// What begins the restoring transaction.
     fn begin(&self) -> String {
+        let version = self.session.server_version_num;
+        // Its statements take long, and hold locks: the server is to give them up soon when nobody waits for them any more.
+        let watch = if version >= 140_000 {
+            "SELECT pg_catalog.set_config('client_connection_check_interval', '5s', true)
+              WHERE pg_catalog.version() ~ 'linux|darwin|bsd';"
+        } else {
+            ""
+        };
         format!(
             "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; {}
-             SET LOCAL lock_timeout = '{}ms'; {MEMORY}",
-            settings::statements(self.session.server_version_num),
+             SET LOCAL lock_timeout = '{}ms'; {MEMORY} {watch}",
+            settings::statements(version),
             self.options.lock_timeout.as_millis()
         )
     }
@@ -310,6 +318,8 @@ impl Attempt<'_> {
             return Ok(Some((large.table.shown.clone(), failure)));
         }
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+        // As with temporary tables: the server would share out memory that it may not have.
+        client.batch_execute("SET LOCAL max_parallel_workers_per_gather = 0").await?;
         for at in staged.iter() {
             let shown = &at.table.shown;
             let now = count(&after, shown);
@@ -318,6 +328,7 @@ impl Attempt<'_> {
                 self.prove(catalog, reading, at, now).await?;
             }
         }
+        client.batch_execute("SET LOCAL max_parallel_workers_per_gather TO DEFAULT").await?;
         let violations = verify::constraints(client, catalog, &written, replica_role).await?;
         client.batch_execute("SET LOCAL search_path = ''").await?;
         // In a dry run tables that are to be made anew still have their old rows.

@@ -20,6 +20,9 @@ const RESTORE_LOCK: i64 = 0x7067_6b65_6570;
 /// The advisory lock of a restore that stages rows in a schema of their own: who gets it after may remove that schema.
 pub const STAGING_LOCK: i64 = RESTORE_LOCK + 1;
 
+/// The advisory lock of whoever makes that schema: before it is known whether there is one, nobody removes it.
+pub const MAKING_LOCK: i64 = RESTORE_LOCK + 2;
+
 /// Locks that are held already.
 #[derive(Debug, Default)]
 pub struct Held {

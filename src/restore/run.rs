@@ -12,7 +12,7 @@ use super::fate::{self, Transaction};
 use super::log::{LogFile, RestoreLog, Status};
 use super::prepare::Prepared;
 use super::rebuild::Rebuild;
-use super::staging_schema::StagingSchema;
+use super::staging_schema::{self, StagingSchema};
 use super::{lock, roles, sequences};
 use crate::connection::stop;
 use crate::failure::{Failure, FailureKind};
@@ -39,6 +39,10 @@ pub struct Outcome {
 impl Prepared {
     /// Restores. A failure is in the outcome, beside the log that tells of it.
     pub async fn execute(self, events: &Events, cancel: &CancellationToken) -> Result<Outcome, Failure> {
+        if !self.options.dry_run && !self.options.objects.create {
+            let removed = staging_schema::remove_left(&self.session, events).await;
+            removed.map_err(|f| f.state("the target is untouched"))?;
+        }
         let backup_file =
             self.options.archive.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let operation = match (self.options.dry_run, self.options.rollback) {
@@ -144,7 +148,7 @@ impl Prepared {
             let mut staging = None;
             let tried = self.try_once(log, file, events, cancel, &mut staging).await;
             let removed = match staging {
-                Some(schema) => schema.removed(&self.connector).await,
+                Some(schema) => schema.removed(&self.connector, events).await,
                 None => Ok(()),
             };
             let failure = match (tried, removed) {
@@ -160,7 +164,11 @@ impl Prepared {
                     failure
                 }
             };
-            let again = failure.transient && number < ATTEMPTS && !cancel.is_cancelled();
+            // What could not be put back has to be put back first.
+            let again = failure.transient
+                && failure.kind != FailureKind::NotPutBack
+                && number < ATTEMPTS
+                && !cancel.is_cancelled();
             if !again || self.session.client.is_closed() {
                 return Err(failure);
             }

@@ -31,6 +31,15 @@ pub const BUILT_IN_FIRST_PATH: &str = "SELECT pg_catalog.set_config('search_path
 /// The schema of the restoring transaction's own staging tables.
 pub const TEMPORARY: &str = "pg_temp";
 
+/// Keeps rows that others could see from all but their owner: whoever may read every table has a right to every schema,
+/// and what the server knows of a table's values it shows to all who may read it, schema or not.
+fn hide(table: &TablePlan, stage: &str) -> String {
+    if table.staged_in == TEMPORARY {
+        return String::new();
+    }
+    format!(" ALTER TABLE {stage} ENABLE ROW LEVEL SECURITY")
+}
+
 /// The staging table of an archived table, as it stands in SQL.
 pub fn stage_name(table: &TablePlan) -> String {
     format!("{}.pgkeep_stage_{}", table.staged_in, table.index)
@@ -72,6 +81,7 @@ pub async fn fill(
         typed.join(", "),
         table.from_item
     );
+    let create = format!("{create};{}", hide(table, &stage));
     client.batch_execute(&create).await.map_err(|e| loading(e.into()))?;
     add(client, archive, table, chunks, events).await
 }

@@ -63,7 +63,7 @@ struct Queue {
 /// What all connections share.
 pub(super) struct Shared {
     todo: Mutex<Queue>,
-    /// Tables that a worker could not lock at once.
+    /// Tables that a worker could not stage.
     for_leader: Mutex<Vec<Todo>>,
     done: Mutex<Vec<Done>>,
     archive: Arc<Archive>,
@@ -153,6 +153,7 @@ impl Shared {
         if led.is_err() {
             shared.stop.cancel();
         }
+        let is_midway = matches!(&led, Err(failure) if failure.kind == FailureKind::Interrupted);
         let mut results = vec![led];
         for task in tasks {
             let ended = task.await;
@@ -165,15 +166,10 @@ impl Shared {
             lock(&shared.todo).tables.extend(rest);
             results.push(lead(&leader.client, &shared).await);
         }
-        let mut failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
-        if let Some(first) = failures.iter().position(|f| f.kind != FailureKind::Interrupted) {
-            let mut failure = failures.swap_remove(first);
-            // The leader may be in the midst of a statement, which has to be stopped.
-            failure.transient &= alone;
+        if let Some(mut failure) = Failure::first_cause(results) {
+            // The leader is in the midst of a statement, which has to be stopped.
+            failure.transient &= !is_midway;
             return Err(failure);
-        }
-        if let Some(interrupted) = failures.pop() {
-            return Err(interrupted);
         }
         let mut done = std::mem::take(&mut *lock(&shared.done));
         done.sort_by_key(|table| table.place);
@@ -251,23 +247,25 @@ async fn work(client: &Client, shared: &Shared) -> Result<(), Failure> {
             let compared = shared.stage(client, &table, ranges.clone(), rest.clone()).await?;
             let end = if compared.0.is_none() { "ROLLBACK" } else { "COMMIT" };
             client.batch_execute(end).await?;
-            Ok(compared)
+            Ok::<_, Failure>(compared)
         };
-        let compared: Result<_, Failure> = compared.await;
-        if let Err(failure) = &compared {
-            // A lost connection has failed before.
-            let undone = client.batch_execute("ROLLBACK").await;
-            if undone.is_ok() && failure.lock_timeout {
+        let compared = match compared.await {
+            Ok(compared) => compared,
+            Err(failure) => {
+                // A lost connection is the end of it, and so is an archive that cannot be read.
+                let is_undone = client.batch_execute("ROLLBACK").await.is_ok();
+                if !is_undone || !matches!(failure.kind, FailureKind::Failed | FailureKind::Access) {
+                    return Err(failure);
+                }
+                // Another may hold the table, or the server refuse what it grants to temporary tables.
+                shared.events.detail(format!("{}; it is tried once more", failure.what));
                 table.staged_in = stage::TEMPORARY;
                 lock(&shared.for_leader).push(Todo { place, table, ranges, rest });
                 continue;
             }
-            if undone.is_err() || !shared.goes_on_after(failure, client) {
-                return compared.map(|_| ());
-            }
-        }
+        };
         let seconds = started.elapsed().as_secs_f64();
-        lock(&shared.done).push(Done { place, table, compared, seconds });
+        lock(&shared.done).push(Done { place, table, compared: Ok(compared), seconds });
     }
 }
 

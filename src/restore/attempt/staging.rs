@@ -18,6 +18,13 @@ use crate::restore::reading::{self, Reader, Reading};
 use crate::restore::staging_schema::{self, StagingSchema};
 use crate::restore::{stage, triggers, verify};
 
+/// What a worker's session is set to: connections are what is shared out, whatever the server would do on its own; and
+/// tables are what the server's defaults make, wherever the role's own go.
+const WORKER: &str = "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL default_tablespace = '';
+    SET LOCAL default_table_access_method = heap; SET LOCAL client_min_messages = warning;";
+/// `work_mem` of all workers together; of each, half of it at most.
+const WORKERS_MEGABYTES: usize = 128;
+
 impl Attempt<'_> {
     /// Reads the live tables where no safety backup has done so.
     pub(super) async fn read_live(
@@ -109,14 +116,16 @@ impl Attempt<'_> {
         if connections < 2 || !objects.is_none() || self.options.dry_run {
             return Ok(Vec::new());
         }
+        let alone = |why: &str| self.events.detail(format!("tables are staged one after the other: {why}"));
+        if let Some(why) = staging_schema::obstacle(self.session, replica_role).await? {
+            alone(why);
+            return Ok(Vec::new());
+        }
         let workers = self.connector.workers(connections - 1, self.events).await;
         let Some(first) = workers.first() else { return Ok(workers) };
-        match staging_schema::make(self.session, first, self.connector, replica_role).await? {
-            Ok(made) => *schema = Some(made),
-            Err(reason) => {
-                self.events.detail(format!("tables are staged one after the other: {reason}"));
-                return Ok(Vec::new());
-            }
+        if let Err(why) = staging_schema::make(first, self.connector, replica_role, schema).await {
+            alone(&why);
+            return Ok(Vec::new());
         }
         self.events.detail(format!("tables are staged over {} connections", workers.len() + 1));
         Ok(workers)
@@ -136,8 +145,13 @@ impl Attempt<'_> {
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
         let how = (self.options.mode, self.options.keep_going);
-        let replica_role = triggers::replica_role(replica_role);
-        let begin = format!("{} {replica_role} {};", self.begin(), stage::BUILT_IN_FIRST_PATH);
+        let begin = format!(
+            "{} {} {WORKER} SET LOCAL work_mem = '{}MB'; {};",
+            self.begin(),
+            triggers::replica_role(replica_role),
+            WORKERS_MEGABYTES / workers.len().max(2),
+            stage::BUILT_IN_FIRST_PATH
+        );
         let shared = Shared::new(todo, self.archive, how, begin, self.events, self.cancel);
         let mut staged = Vec::new();
         for Done { table, compared, seconds, .. } in shared.run(self.session, workers).await? {
