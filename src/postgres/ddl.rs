@@ -1,6 +1,7 @@
 //! Catalog → DDL: every object of a database that is not the server's own, with the SQL that makes it.
 //!
-//! A constant number of queries, one file for each group of kinds: each gives [`draft::Draft`]s. [`read()`] joins them:
+//! A constant number of queries, one file for each group of kinds: each gives [`draft::Draft`]s. What a database has none
+//! of is not asked for (`present`). [`read()`] joins them:
 //! what belongs to an extension is left to it, comments and privileges find their objects, and `order` puts each behind
 //! all that it needs.
 //!
@@ -25,6 +26,7 @@ mod materialized;
 mod operators;
 mod order;
 mod policies;
+pub mod present;
 mod privileges;
 mod replication;
 mod roles;
@@ -49,6 +51,7 @@ use super::error;
 use crate::schema::{Role, Schema};
 use draft::{Address, Draft, Reader, at, class};
 use order::Edge;
+use present::Absent;
 
 /// What depends on what. Left out: extensions' members, and that an owned sequence goes with its column, which is an
 /// object of its own here (`SequenceOwner`): a column's default needs the sequence first.
@@ -78,24 +81,29 @@ pub async fn read(client: &Client, version: u32) -> Result<Schema, Error> {
     read_over(client, client, version).await
 }
 
-/// The same over two connections in transactions that share a snapshot. Of most queries, to plan them takes longest, and
-/// each connection plans half of them; where there are thousands of tables, the queries of indexes, tables and
-/// dependencies do.
+/// The same over two connections in transactions that share a snapshot. Of most queries, to plan them takes longest; where
+/// there are thousands of tables, the queries of indexes, tables and dependencies do. The second gets less: a backup has
+/// that one read the catalog before.
 pub async fn read_over(client: &Client, second: &Client, version: u32) -> Result<Schema, Error> {
-    let (reader, second) = (Reader { client, version }, Reader { client: second, version });
+    let reader = Reader { client, version, absent: Absent::default() };
+    let second = Reader { client: second, ..reader };
     let results = tokio::join!(
+        async {
+            let absent = present::absent(client).await?;
+            let (reader, second) = (Reader { absent, ..reader }, Reader { absent, ..second });
+            let (drafts, comments) = tokio::join!(drafts(reader, second), comments::read(second));
+            both(drafts, comments)
+        },
         edges(reader),
         members(reader),
-        drafts(reader, second),
-        schemas::dependents(second),
-        roles_named(second),
-        comments::read(second),
-        privileges::read(second),
-        database::read(second),
+        schemas::dependents(reader),
+        roles_named(reader),
+        privileges::read(reader),
+        database::read(reader),
     );
-    let (a, b, c, d, e, f, g, h) = results;
-    let ((edges, (members, mut drafts)), (dependents, (named, (comments, (privileges, database))))) =
-        both(both(a, both(b, c)), both(d, both(e, both(f, both(g, h)))))?;
+    let (a, b, c, d, e, f, g) = results;
+    let (((mut drafts, comments), (edges, members)), (dependents, (named, (privileges, database)))) =
+        both(both(a, both(b, c)), both(d, both(e, both(f, g))))?;
     let (alias, brought) = attach::leave_to_extensions(&mut drafts, members);
     schemas::mark(&mut drafts, dependents);
     attach::roles(&mut drafts, named);
@@ -109,7 +117,7 @@ pub async fn read_over(client: &Client, second: &Client, version: u32) -> Result
 
 /// The roles of the cluster; with what the server keeps of their passwords, where that is asked for and permitted.
 pub async fn roles(client: &Client, version: u32, passwords: bool) -> Result<Vec<Role>, Error> {
-    roles::read(Reader { client, version }, passwords).await
+    roles::read(Reader { client, version, absent: Absent::default() }, passwords).await
 }
 
 async fn edges(reader: Reader<'_>) -> Result<Vec<Edge>, Error> {

@@ -4,6 +4,7 @@ use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, class};
+use super::present::Group;
 use super::rows::{OURS, drafts};
 use crate::schema::Kind;
 
@@ -20,7 +21,7 @@ async fn collations(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rules = reader.pick(16, "c.collicurules", "NULL::text");
     // Without the version: it is that of the target's library.
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Collations, &format!(
             "SELECT c.oid, n.nspname::text AS schema, c.collname::text AS name,
                     pg_catalog.pg_get_userbyid(c.collowner)::text AS owner, 'COLLATION ' || q.name AS identity,
                     ARRAY[concat('CREATE COLLATION ', q.name, ' (provider = ',
@@ -45,7 +46,7 @@ async fn collations(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 
 async fn conversions(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Conversions, &format!(
             "SELECT c.oid, n.nspname::text AS schema, c.conname::text AS name,
                     pg_catalog.pg_get_userbyid(c.conowner)::text AS owner, 'CONVERSION ' || q.name AS identity,
                     ARRAY[concat('CREATE ', CASE WHEN c.condefault THEN 'DEFAULT ' END, 'CONVERSION ', q.name,

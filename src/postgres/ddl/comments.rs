@@ -3,6 +3,7 @@
 use tokio_postgres::Error;
 
 use super::draft::{Address, Reader, at};
+use super::present::Group;
 use crate::postgres::quote;
 
 /// A comment on an object or a column, or a security label.
@@ -61,8 +62,11 @@ fn query(table: &str, provider: &str, text: &str) -> String {
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Comment>, Error> {
     let comments = query("pg_description", "NULL::pg_catalog.text", "d.description");
     let labels = query("pg_seclabel", "pg_catalog.quote_ident(d.provider)", "d.label");
-    let (mut rows, labels) =
-        futures_util::future::try_join(reader.rows(&comments), reader.rows(&labels)).await?;
+    let (mut rows, labels) = futures_util::future::try_join(
+        reader.rows(&comments),
+        reader.rows_of(Group::SecurityLabels, &labels),
+    )
+    .await?;
     rows.extend(labels);
     Ok(rows
         .iter()

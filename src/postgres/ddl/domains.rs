@@ -7,6 +7,7 @@ use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::draft::{Address, Body, Clause, Draft, Piece, Reader, at, class, post_data};
+use super::present::Group;
 use super::rows::{OURS, draft, named_part, parts};
 use crate::schema::{Kind, Object};
 
@@ -29,7 +30,8 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
           WHERE t.typtype = 'd' AND {OURS}
           ORDER BY n.nspname, t.typname"
     );
-    let (domains, mut constraints) = try_join!(reader.rows(&domains), constraints(reader))?;
+    let (domains, mut constraints) =
+        try_join!(reader.rows_of(Group::Domains, &domains), constraints(reader))?;
     let mut drafts = Vec::with_capacity(domains.len());
     for row in &domains {
         let Some(mut draft) = draft(row, Kind::Domain, class::TYPE)? else { continue };
@@ -53,6 +55,9 @@ struct Constraint {
 
 /// All constraints of domains, by their domain and in the order of their names.
 async fn constraints(reader: Reader<'_>) -> Result<HashMap<u32, Vec<Constraint>>, Error> {
+    if reader.absent.has(Group::Domains) {
+        return Ok(HashMap::new());
+    }
     let rows = reader
         .rows(
             "SELECT c.oid, c.contypid, c.conname::text AS name, pg_catalog.quote_ident(c.conname) AS quoted,

@@ -4,6 +4,7 @@ use futures_util::future::try_join3;
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Draft, Reader, at, class};
+use super::present::Group;
 use crate::schema::{Kind, Object};
 
 /// SQL for the options in the array `options` as they stand in parentheses; NULL where there are none.
@@ -49,8 +50,12 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
            FROM pg_catalog.pg_user_mappings m ORDER BY 2, 4",
         options("m.umoptions")
     );
-    let (wrappers, servers, mappings) =
-        try_join3(reader.rows(&wrappers), reader.rows(&servers), reader.rows(&mappings)).await?;
+    let (wrappers, servers, mappings) = try_join3(
+        reader.rows_of(Group::ForeignDataWrappers, &wrappers),
+        reader.rows_of(Group::ForeignServers, &servers),
+        reader.rows_of(Group::ForeignServers, &mappings),
+    )
+    .await?;
     Ok((wrappers.iter().map(wrapper))
         .chain(servers.iter().map(server))
         .chain(mappings.iter().filter_map(mapping))

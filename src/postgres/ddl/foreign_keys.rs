@@ -5,6 +5,7 @@ use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, at, class, of_table, post_data};
 use super::indexes::attachments;
+use super::present::Group;
 use super::tables::catalog::letter;
 use crate::schema::Kind;
 
@@ -23,7 +24,7 @@ const FOREIGN_KEYS: &str = "SELECT r.oid, r.conname, pg_catalog.quote_ident(r.co
 /// Reads them.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let mut drafts = Vec::new();
-    for row in reader.rows(FOREIGN_KEYS).await? {
+    for row in reader.rows_of(Group::ForeignKeys, FOREIGN_KEYS).await? {
         let Some(definition) = row.get::<_, Option<String>>(7) else { continue };
         let (name, quoted): (String, String) = (row.get(1), row.get(2));
         let (schema, table, qualified): (String, String, String) = (row.get(3), row.get(4), row.get(5));

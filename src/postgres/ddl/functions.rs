@@ -4,6 +4,7 @@ use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, class};
+use super::present::Group;
 use super::rows::{OURS, SIGNATURE, draft, drafts};
 use crate::schema::Kind;
 
@@ -18,7 +19,7 @@ async fn functions(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     // Functions with an internal dependency come with something else: they construct ranges. Those that need a type that
     // needs them go with it: nothing but its DROP … CASCADE can remove them.
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Functions, &format!(
             "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name,
                     pg_catalog.pg_get_userbyid(p.proowner)::text AS owner, p.prokind = 'p' AS procedure,
                     p.oid IN (SELECT a.refobjid
@@ -67,7 +68,7 @@ async fn aggregates(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let final_modify = modify("FINALFUNC_MODIFY", "a.aggfinalmodify");
     let moving_final_modify = modify("MFINALFUNC_MODIFY", "a.aggmfinalmodify");
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Aggregates, &format!(
             "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name,
                     pg_catalog.pg_get_userbyid(p.proowner)::text AS owner,
                     'AGGREGATE ' || q.name || '(' || CASE p.pronargs WHEN 0 THEN '*'

@@ -6,6 +6,7 @@ use futures_util::future::try_join3;
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Draft, Reader, at, class, of_table, post_data};
+use super::present::Group;
 use super::views::{definition, options, relation_parts};
 use crate::schema::{Kind, Object};
 
@@ -85,8 +86,13 @@ SELECT r.root, r.oid
 /// All materialized views, and the filling of those that are filled.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let (query, columns) = (query(), columns(reader));
-    let (views, columns, reads) =
-        try_join3(reader.rows(&query), reader.rows(&columns), reader.rows(READS)).await?;
+    let group = Group::MaterializedViews;
+    let (views, columns, reads) = try_join3(
+        reader.rows_of(group, &query),
+        reader.rows_of(group, &columns),
+        reader.rows_of(group, READS),
+    )
+    .await?;
     let mut settings: HashMap<u32, Vec<&Row>> = HashMap::new();
     for column in &columns {
         settings.entry(column.get(0)).or_default().push(column);

@@ -4,6 +4,7 @@ use tokio::try_join;
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Draft, Reader, class};
+use super::present::Group;
 use super::rows::{OURS, draft, parts};
 use crate::schema::Kind;
 
@@ -17,7 +18,7 @@ async fn operators(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     // An operator without a function is only named by another one's COMMUTATOR or NEGATOR, which makes it, and whose
     // DROP leaves it behind.
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Operators, &format!(
             "SELECT o.oid, n.nspname::text AS schema, o.oprname::text AS name,
                     pg_catalog.pg_get_userbyid(o.oprowner)::text AS owner,
                     concat('OPERATOR ', q.name, '(',
@@ -107,7 +108,7 @@ fn with_members(row: &Row, kind: Kind, class: u32) -> Result<Option<Draft>, Erro
 
 async fn families(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::OperatorFamilies, &format!(
             "{} SELECT f.oid, n.nspname::text AS schema, f.opfname::text AS name,
                     pg_catalog.pg_get_userbyid(f.opfowner)::text AS owner, q.identity,
                     ARRAY['CREATE ' || q.identity]
@@ -135,7 +136,7 @@ async fn families(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 async fn classes(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     // SQL wants something behind AS; to store the very type that is indexed is what happens anyway.
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::OperatorClasses, &format!(
             "{} SELECT c.oid, n.nspname::text AS schema, c.opcname::text AS name,
                     pg_catalog.pg_get_userbyid(c.opcowner)::text AS owner,
                     concat('OPERATOR CLASS ', q.name, ' USING ', pg_catalog.quote_ident(a.amname)) AS identity,

@@ -4,6 +4,7 @@ use futures_util::future::try_join;
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Draft, Reader, at, class, of_table, post_data};
+use super::present::Group;
 use crate::schema::Kind;
 
 const TABLES: &str = "
@@ -34,7 +35,9 @@ SELECT p.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, p.polname:
 
 /// All policies, and the switches of all tables that have one on.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    let (tables, policies) = try_join(reader.rows(TABLES), reader.rows(POLICIES)).await?;
+    let (tables, policies) =
+        try_join(reader.rows_of(Group::RowSecurity, TABLES), reader.rows_of(Group::Policies, POLICIES))
+            .await?;
     Ok(tables.iter().map(switches).chain(policies.iter().map(policy)).collect())
 }
 

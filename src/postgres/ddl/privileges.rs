@@ -7,6 +7,7 @@ use tokio_postgres::{Error, Row};
 
 use super::acl::{self, On};
 use super::draft::{Address, Draft, Reader, at, class, post_data};
+use super::present::Group;
 use crate::postgres::quote;
 use crate::schema::{Grant, Kind, Object, script};
 
@@ -212,7 +213,7 @@ SELECT d.oid, r.rolname::pg_catalog.text, n.nspname::pg_catalog.text,
 /// Default privileges. They are made last: objects of the archive have privileges of their own.
 pub async fn defaults(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let mut drafts = Vec::new();
-    for row in reader.rows(DEFAULTS).await? {
+    for row in reader.rows_of(Group::DefaultPrivileges, DEFAULTS).await? {
         let Some(word) = row.get::<_, Option<&str>>(4) else { continue };
         let owner: String = row.get(1);
         let prefix: &str = row.get(3);

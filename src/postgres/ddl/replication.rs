@@ -4,6 +4,7 @@ use futures_util::future::{try_join, try_join3};
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Draft, Reader, at, class, of_table, post_data};
+use super::present::Group;
 use crate::postgres::quote;
 use crate::schema::{Kind, Object};
 
@@ -102,8 +103,13 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let none = "SELECT WHERE false";
     let schemas = reader.pick(15, SCHEMAS, none);
     let subscriptions = subscriptions(reader);
+    let group = Group::Publications;
     let ((publications, tables, schemas), may_read) = try_join(
-        try_join3(reader.rows(&publications), reader.rows(&tables), reader.rows(schemas)),
+        try_join3(
+            reader.rows_of(group, &publications),
+            reader.rows_of(group, &tables),
+            reader.rows_of(group, schemas),
+        ),
         reader.rows(MAY_READ),
     )
     .await?;

@@ -4,6 +4,7 @@ use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, class};
+use super::present::Group;
 use super::rows::{FIRST_OID, drafts};
 use crate::schema::Kind;
 
@@ -16,7 +17,7 @@ pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 
 async fn languages(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Languages, &format!(
             "SELECT l.oid, NULL::text AS schema, l.lanname::text AS name,
                     pg_catalog.pg_get_userbyid(l.lanowner)::text AS owner,
                     'LANGUAGE ' || pg_catalog.quote_ident(l.lanname) AS identity,
@@ -35,8 +36,10 @@ async fn languages(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 
 async fn access_methods(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
-            "SELECT a.oid, NULL::text AS schema, a.amname::text AS name, NULL::text AS owner,
+        .rows_of(
+            Group::AccessMethods,
+            &format!(
+                "SELECT a.oid, NULL::text AS schema, a.amname::text AS name, NULL::text AS owner,
                     'ACCESS METHOD ' || pg_catalog.quote_ident(a.amname) AS identity,
                     ARRAY[concat('CREATE ACCESS METHOD ', pg_catalog.quote_ident(a.amname), ' TYPE ',
                                  CASE a.amtype WHEN 'i' THEN 'INDEX' WHEN 't' THEN 'TABLE' END,
@@ -44,7 +47,8 @@ async fn access_methods(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
                FROM pg_catalog.pg_am a
               WHERE a.oid >= {FIRST_OID}
               ORDER BY a.amname"
-        ))
+            ),
+        )
         .await?;
     drafts(&rows, Kind::AccessMethod, class::ACCESS_METHOD)
 }
@@ -58,7 +62,7 @@ async fn casts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
         "false",
     );
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Casts, &format!(
             "SELECT c.oid, NULL::text AS schema, types AS name, NULL::text AS owner,
                     'CAST (' || types || ')' AS identity,
                     ARRAY[concat('CREATE CAST (', types, ') ',
@@ -78,7 +82,7 @@ async fn casts(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 
 async fn transforms(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Transforms, &format!(
             "SELECT t.oid, NULL::text AS schema, what AS name, NULL::text AS owner, 'TRANSFORM ' || what AS identity,
                     ARRAY[concat('CREATE TRANSFORM ', what, ' (', pg_catalog.concat_ws(', ',
                         'FROM SQL WITH FUNCTION ' || nullif(t.trffromsql::pg_catalog.regprocedure::text, '-'),

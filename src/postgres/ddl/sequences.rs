@@ -4,6 +4,7 @@
 use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, at, class, of_table};
+use super::present::Group;
 use crate::schema::{Kind, Object};
 
 const SEQUENCES: &str = "SELECT s.oid, n.nspname, s.relname,
@@ -46,7 +47,7 @@ struct Column {
 /// Reads them.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let mut drafts = Vec::new();
-    for row in reader.rows(SEQUENCES).await? {
+    for row in reader.rows_of(Group::Sequences, SEQUENCES).await? {
         let oid: u32 = row.get(0);
         let (schema, name, qualified): (String, String, String) = (row.get(1), row.get(2), row.get(3));
         let unlogged: bool = row.get(5);

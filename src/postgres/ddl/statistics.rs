@@ -3,6 +3,7 @@
 use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, at, class, of_table, post_data};
+use super::present::Group;
 use crate::schema::Kind;
 
 const STATISTICS: &str = "SELECT s.oid, n.nspname, s.stxname,
@@ -18,7 +19,7 @@ const STATISTICS: &str = "SELECT s.oid, n.nspname, s.stxname,
 /// Reads them.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let mut drafts = Vec::new();
-    for row in reader.rows(STATISTICS).await? {
+    for row in reader.rows_of(Group::Statistics, STATISTICS).await? {
         let Some(definition) = row.get::<_, Option<String>>(7) else { continue };
         let (name, qualified): (String, String) = (row.get(2), row.get(3));
         let (table_schema, table): (String, String) = (row.get(5), row.get(6));

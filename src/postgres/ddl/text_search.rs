@@ -4,6 +4,7 @@ use tokio::try_join;
 use tokio_postgres::Error;
 
 use super::draft::{Draft, Reader, class};
+use super::present::Group;
 use super::rows::{OURS, drafts};
 use crate::schema::Kind;
 
@@ -25,7 +26,7 @@ fn named(prefix: &str) -> String {
 
 async fn parsers(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::TextSearchParsers, &format!(
             "SELECT x.oid, n.nspname::text AS schema, x.prsname::text AS name, NULL::text AS owner,
                     'TEXT SEARCH PARSER ' || q.name AS identity,
                     ARRAY[concat('CREATE TEXT SEARCH PARSER ', q.name,
@@ -43,8 +44,10 @@ async fn parsers(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 
 async fn templates(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
-            "SELECT x.oid, n.nspname::text AS schema, x.tmplname::text AS name, NULL::text AS owner,
+        .rows_of(
+            Group::TextSearchTemplates,
+            &format!(
+                "SELECT x.oid, n.nspname::text AS schema, x.tmplname::text AS name, NULL::text AS owner,
                     'TEXT SEARCH TEMPLATE ' || q.name AS identity,
                     ARRAY[concat('CREATE TEXT SEARCH TEMPLATE ', q.name,
                         ' (', '\n    INIT = ' || nullif(x.tmplinit::text, '-') || ',',
@@ -52,8 +55,9 @@ async fn templates(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
                FROM pg_catalog.pg_ts_template x {}
               WHERE {OURS}
               ORDER BY n.nspname, x.tmplname",
-            named("tmpl")
-        ))
+                named("tmpl")
+            ),
+        )
         .await?;
     drafts(&rows, Kind::TextSearchTemplate, class::TS_TEMPLATE)
 }
@@ -61,8 +65,10 @@ async fn templates(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 async fn dictionaries(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     // The options are SQL text as the server keeps it.
     let rows = reader
-        .rows(&format!(
-            "SELECT x.oid, n.nspname::text AS schema, x.dictname::text AS name,
+        .rows_of(
+            Group::TextSearchDictionaries,
+            &format!(
+                "SELECT x.oid, n.nspname::text AS schema, x.dictname::text AS name,
                     pg_catalog.pg_get_userbyid(x.dictowner)::text AS owner,
                     'TEXT SEARCH DICTIONARY ' || q.name AS identity,
                     ARRAY[concat('CREATE TEXT SEARCH DICTIONARY ', q.name, ' (\n    TEMPLATE = ',
@@ -73,8 +79,9 @@ async fn dictionaries(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
                JOIN pg_catalog.pg_namespace tn ON tn.oid = t.tmplnamespace
               WHERE {OURS}
               ORDER BY n.nspname, x.dictname",
-            named("dict")
-        ))
+                named("dict")
+            ),
+        )
         .await?;
     drafts(&rows, Kind::TextSearchDictionary, class::TS_DICT)
 }
@@ -82,7 +89,7 @@ async fn dictionaries(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 async fn configurations(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     // Token types have names only where their parser is asked.
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::TextSearchConfigurations, &format!(
             "SELECT x.oid, n.nspname::text AS schema, x.cfgname::text AS name,
                     pg_catalog.pg_get_userbyid(x.cfgowner)::text AS owner,
                     'TEXT SEARCH CONFIGURATION ' || q.name AS identity,

@@ -6,6 +6,7 @@ use futures_util::future::try_join4;
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Draft, Part, Reader, at, class, of_table, post_data};
+use super::present::Group;
 use crate::schema::{Kind, Object};
 
 /// Triggers that somebody made, and those of partitions that are not enabled as what they come from is. Those of the
@@ -62,10 +63,10 @@ SELECT e.oid, e.evtname::pg_catalog.text, pg_catalog.quote_ident(e.evtname),
 /// All triggers, rules and event triggers.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let (triggers, clones, rules, events) = try_join4(
-        reader.rows(TRIGGERS),
-        reader.rows(CLONES),
-        reader.rows(RULES),
-        reader.rows(EVENT_TRIGGERS),
+        reader.rows_of(Group::Triggers, TRIGGERS),
+        reader.rows_of(Group::Triggers, CLONES),
+        reader.rows_of(Group::Rules, RULES),
+        reader.rows_of(Group::EventTriggers, EVENT_TRIGGERS),
     )
     .await?;
     let mut drafts: Vec<Draft> = triggers.iter().filter_map(trigger).collect();

@@ -4,6 +4,7 @@ use tokio::try_join;
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Body, Draft, Reader, at, class};
+use super::present::Group;
 use super::rows::{OURS, draft, named_part, parts};
 use crate::postgres::quote::literal;
 use crate::schema::Kind;
@@ -75,7 +76,7 @@ async fn enums(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     // Each type's labels by their index: of a catalog that was never analyzed, the planner expects a handful of types,
     // and would join them one by one with a list of all labels.
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Enums, &format!(
             "SELECT {HEAD}, ARRAY[concat('CREATE TYPE ', q.name, ' AS ENUM (',
                         (SELECT pg_catalog.string_agg(
                                     '\n    ' || pg_catalog.quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
@@ -90,7 +91,7 @@ async fn enums(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 
 async fn composites(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Composites, &format!(
             "SELECT {HEAD}, c.oid AS relation, ARRAY[concat('CREATE TYPE ', q.name, ' AS (',
                         (SELECT pg_catalog.string_agg(concat(
                                     '\n    ', pg_catalog.quote_ident(a.attname), ' ',
@@ -132,7 +133,7 @@ async fn ranges(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
         "NULL::text AS multirange, '{}'::pg_catalog.oid[] AS others, '{}'::pg_catalog.oid[] AS casts",
     );
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::Ranges, &format!(
             "SELECT {HEAD}, v.multirange, v.others, v.casts, r.rngcanonical::oid <> 0 AS canonical,
                     ARRAY(SELECT d.objid FROM pg_catalog.pg_depend d
                            WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'i'
@@ -183,7 +184,7 @@ async fn ranges(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 async fn bases(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let subscript = reader.pick(14, "nullif(t.typsubscript::text, '-')", "NULL::text");
     let rows = reader
-        .rows(&format!(
+        .rows_of(Group::BaseTypes, &format!(
             "SELECT {HEAD}, ARRAY[concat('CREATE TYPE ', q.name,
                         ' (\n    INTERNALLENGTH = ', CASE t.typlen WHEN -1 THEN 'variable' ELSE t.typlen::text END,
                         ',\n    INPUT = ', t.typinput,
@@ -224,12 +225,15 @@ async fn bases(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
 
 async fn shells(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
     let rows = reader
-        .rows(&format!(
-            "SELECT {HEAD}, ARRAY['CREATE TYPE ' || q.name] AS ddl
+        .rows_of(
+            Group::ShellTypes,
+            &format!(
+                "SELECT {HEAD}, ARRAY['CREATE TYPE ' || q.name] AS ddl
                FROM {FROM}
               WHERE t.typtype = 'p' AND NOT t.typisdefined AND {OURS}
               ORDER BY n.nspname, t.typname"
-        ))
+            ),
+        )
         .await?;
     rows.iter().filter_map(|row| with_array(row, Kind::ShellType).transpose()).collect()
 }

@@ -3,6 +3,7 @@
 use tokio_postgres::{Error, Row};
 
 use super::draft::{Body, Draft, Part, Reader, at, class};
+use super::present::Group;
 use crate::schema::{Kind, Object};
 
 /// SQL for the storage parameters in `array` as a list of `name=value`, each name behind `prefix`; NULL where there are
@@ -51,7 +52,7 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
 
 /// All views. Defaults of their columns are read with those of tables.
 pub async fn read(reader: Reader<'_>) -> Result<Vec<Draft>, Error> {
-    Ok(reader.rows(&query()).await?.iter().filter_map(view).collect())
+    Ok(reader.rows_of(Group::Views, &query()).await?.iter().filter_map(view).collect())
 }
 
 /// The definition without its semicolon; none where the view was dropped meanwhile.

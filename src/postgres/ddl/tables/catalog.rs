@@ -6,6 +6,7 @@ use futures_util::future::try_join_all;
 use tokio_postgres::{Error, Row};
 
 use crate::postgres::ddl::draft::Reader;
+use crate::postgres::ddl::present::Group;
 
 /// A table, partitioned table or foreign table.
 pub struct Table {
@@ -137,13 +138,19 @@ pub fn letter(row: &Row, at: usize) -> char {
 /// All tables, and the defaults of views, in five queries.
 pub async fn read(reader: Reader<'_>) -> Result<(Vec<Table>, Vec<ViewDefault>), Error> {
     let queries = [
-        tables_query(),
-        parents_query(),
-        columns_query(reader),
-        constraints_query(reader),
-        view_defaults_query(),
+        (None, tables_query()),
+        (Some(Group::Children), parents_query()),
+        (None, columns_query(reader)),
+        (Some(Group::Checks), constraints_query(reader)),
+        (Some(Group::Views), view_defaults_query()),
     ];
-    let mut answers = try_join_all(queries.iter().map(|sql| reader.rows(sql))).await?.into_iter();
+    let asked = queries.iter().map(|(group, sql)| async move {
+        match group {
+            Some(group) => reader.rows_of(*group, sql).await,
+            None => reader.rows(sql).await,
+        }
+    });
+    let mut answers = try_join_all(asked).await?.into_iter();
     let mut next = || answers.next().unwrap_or_default();
     let mut tables: Vec<Table> = next().iter().filter_map(table).collect();
     let position: HashMap<u32, usize> = tables.iter().enumerate().map(|(i, t)| (t.oid, i)).collect();
