@@ -5,7 +5,7 @@
 
 use tokio_postgres::{Client, Error};
 
-/// Objects that many databases have none of, in the order of [`QUESTIONS`].
+/// Objects that many databases have none of.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
