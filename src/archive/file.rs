@@ -8,6 +8,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,10 @@ const MARK: &[u8] = b".pgkeep-tmp-";
 /// A name has at most 255 bytes on every file system that matters; the rest is for dot, mark and numbers.
 const MOST_NAME: usize = 200;
 
+/// After so many bytes the system is told to begin to write them to disk. Else it would wait until it holds many more, and
+/// `commit` for all of them.
+const WRITTEN_BEHIND: u64 = 8 << 20;
+
 /// A file that is being written and has no name yet. Dropped without [`commit`](Self::commit), it is removed.
 #[derive(Debug)]
 pub struct AtomicFile {
@@ -28,6 +34,9 @@ pub struct AtomicFile {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
+    /// Bytes up to now, and those of them that the system has been told to write.
+    length: u64,
+    begun: u64,
     committed: bool,
 }
 
@@ -40,7 +49,7 @@ impl AtomicFile {
             return Err(io(io::ErrorKind::AlreadyExists.into()));
         }
         let (file, temporary) = create_temporary(folder_of(path), name).map_err(io)?;
-        Ok(AtomicFile { file, temporary, path: path.to_owned(), committed: false })
+        Ok(AtomicFile { file, temporary, path: path.to_owned(), length: 0, begun: 0, committed: false })
     }
 
     /// The name that the file will have.
@@ -70,13 +79,30 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let written = self.file.write(bytes)?;
+        self.length += written as u64;
+        if self.length - self.begun >= WRITTEN_BEHIND {
+            begin_to_write(&self.file, self.begun, self.length - self.begun);
+            self.begun = self.length;
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 }
+
+/// Tells the system to begin to write a part of a file to disk, and does not wait for it. On Linux that is what it does
+/// with changed pages that will not be needed (`mm/fadvise.c`); they stay in its cache until they are written. Where it
+/// cannot be told, all is written in the end.
+#[cfg(target_os = "linux")]
+fn begin_to_write(file: &File, offset: u64, length: u64) {
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), rustix::fs::Advice::DontNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn begin_to_write(_: &File, _: u64, _: u64) {}
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
@@ -220,6 +246,18 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(names(folder.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn a_file_whose_writing_to_disk_has_begun_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let bytes: Vec<u8> = (0..3 * WRITTEN_BEHIND + 5).map(|n| ((n * n) >> 7) as u8).collect();
+        let mut file = AtomicFile::create(&path).unwrap();
+        bytes.chunks(1_000_003).for_each(|piece| file.write_all(piece).unwrap());
+        assert!(file.begun > 2 * WRITTEN_BEHIND && file.begun <= file.length);
+        file.commit().unwrap();
+        assert!(fs::read(&path).unwrap() == bytes);
     }
 
     #[test]
