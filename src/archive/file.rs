@@ -26,6 +26,8 @@ const MOST_NAME: usize = 200;
 /// After so many bytes the system is told to begin to write them to disk. Else it would wait until it holds many more, and
 /// `commit` for all of them.
 const WRITTEN_BEHIND: u64 = 8 << 20;
+/// As large as pages are on any common machine.
+const PAGE: u64 = 64 << 10;
 
 /// A file that is being written and has no name yet. Dropped without [`commit`](Self::commit), it is removed.
 #[derive(Debug)]
@@ -81,9 +83,11 @@ impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.length += written as u64;
-        if self.length - self.begun >= WRITTEN_BEHIND {
-            begin_to_write(&self.file, self.begun, self.length - self.begun);
-            self.begun = self.length;
+        // Whole pages: the next bytes need not wait until the last one is on disk.
+        let end = self.length & !(PAGE - 1);
+        if end.saturating_sub(self.begun) >= WRITTEN_BEHIND {
+            begin_to_write(&self.file, self.begun, end - self.begun);
+            self.begun = end;
         }
         Ok(written)
     }
@@ -255,7 +259,7 @@ mod tests {
         let bytes: Vec<u8> = (0..3 * WRITTEN_BEHIND + 5).map(|n| ((n * n) >> 7) as u8).collect();
         let mut file = AtomicFile::create(&path).unwrap();
         bytes.chunks(1_000_003).for_each(|piece| file.write_all(piece).unwrap());
-        assert!(file.begun > 2 * WRITTEN_BEHIND && file.begun <= file.length);
+        assert!(file.begun >= 2 * WRITTEN_BEHIND && file.begun <= file.length);
         file.commit().unwrap();
         assert!(fs::read(&path).unwrap() == bytes);
     }
