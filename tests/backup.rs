@@ -7,9 +7,10 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use pgkeep::archive::reader::Archive;
-use support::{Cluster, Cut, Options, Pgkeep, Proxy, shared, try_query, wait_until};
+use support::{Cluster, Cut, Options, Pgkeep, Proxy, shared, try_query, wait_until, while_held};
 
 /// Ends the other thread's loop, also when an assertion fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
@@ -175,6 +176,47 @@ fn a_waiting_alter_table_does_not_make_the_workers_wait_for_ever() {
     altered.unwrap();
     let archive = pgkeep.only_file("backups");
     assert_eq!(sum(&pgkeep, archive.to_str().unwrap(), "big"), 15_000_000);
+}
+
+#[test]
+fn two_connections_that_describe_objects_do_not_wait_for_each_other_through_somebody_else() {
+    let database = shared(None).database("queued_behind_a_description");
+    // To describe the views one of them locks their tables, to describe the indexes the other; none is backed up.
+    database.execute(
+        "CREATE TABLE kept (id int); CREATE TABLE t1 (a int); CREATE TABLE held (a int); CREATE TABLE t2 (a int);
+         CREATE INDEX ON t1 ((a + 1)); CREATE INDEX ON held ((a + 1)); CREATE INDEX ON t2 ((a + 1));
+         CREATE VIEW v1 AS SELECT a FROM t1; CREATE VIEW v2 AS SELECT a FROM t2",
+    );
+    let locks = |tables: &str, granted: bool| {
+        database.value(&format!(
+            "SELECT count(DISTINCT relation) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+              WHERE a.application_name = 'pgkeep' AND l.relation IN ({tables}) AND l.granted = {granted}"
+        ))
+    };
+    let pgkeep = Pgkeep::on(&database.url);
+    let (running, alters) = while_held(&database.url, "LOCK TABLE held IN ACCESS EXCLUSIVE MODE", |_| {
+        let running = pgkeep.spawn(&["backup", "--jobs", "2", "--exclude", "t1,t2,held"]);
+        wait_until("one waits, and the other has described the views", 20, || {
+            locks("'held'::regclass", false) == "1" && locks("'t1'::regclass, 't2'::regclass", true) == "2"
+        });
+        let alters = ["t1", "t2"].map(|table| {
+            let url = database.url.clone();
+            std::thread::spawn(move || {
+                try_query(&url, &format!("SET lock_timeout = '60s'; ALTER TABLE {table} ADD COLUMN b int"))
+            })
+        });
+        wait_until("both tables are altered, or wait for that", 20, || {
+            let altered = "SELECT (SELECT count(*) FROM pg_attribute WHERE attname = 'b' AND attrelid IN ('t1'::regclass, 't2'::regclass))
+                                + (SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted
+                                    AND relation IN ('t1'::regclass, 't2'::regclass))";
+            database.value(altered) == "2"
+        });
+        (running, alters)
+    });
+    running.wait_for(Duration::from_secs(60)).expect_code(0);
+    for alter in alters {
+        alter.join().unwrap().unwrap();
+    }
 }
 
 #[test]

@@ -151,17 +151,11 @@ async fn try_to_take(
     let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
     let (mut now, schema) = match second.filter(|_| content != Content::Data) {
         Some(second) => {
-            take_over(second, &id, version).await?;
+            together(client, second, &id, version).await?;
             let (now, schema) = tokio::join!(Catalog::read(client), ddl::read_over(second, client, version));
-            match (now, schema) {
-                (now, Err(error)) if pg::is_lock_timeout(&error) => {
-                    second.batch_execute("ROLLBACK").await?;
-                    (now?, Some(ddl::read(client, version).await?))
-                }
-                (now, schema) => {
-                    let (now, schema) = ddl::both(now, schema)?;
-                    (now, Some(schema))
-                }
+            match alone_again(client, second, ddl::both(now, schema)).await? {
+                Some((now, schema)) => (now, Some(schema)),
+                None => (Catalog::read(client).await?, Some(ddl::read(client, version).await?)),
             }
         }
         None => (Catalog::read(client).await?, None),
@@ -201,17 +195,39 @@ async fn try_to_take(
     Ok(Some(Snapshot { catalog: now, plan: plan_now, id, schema }))
 }
 
-/// To describe a view the server locks what it reads. Behind a queued ACCESS EXCLUSIVE request the second connection would
-/// wait for one that waits for the leader, which waits for the second: no server sees that. What the leader asks for
-/// itself it holds already.
-const NO_LONG_WAIT: &str = "SET LOCAL lock_timeout = '2s';";
+/// To describe a view or an index the server locks what it reads, also what is not backed up. Behind a queued ACCESS
+/// EXCLUSIVE request one connection would wait for one that waits for the other, which waits for the first: no server sees
+/// that. So neither waits for long.
+const NO_LONG_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
 
-/// Brings another connection under the snapshot.
-async fn take_over(second: &Client, id: &str, version: u32) -> Result<(), Error> {
+/// Brings another connection under the snapshot, to describe objects beside `client`.
+async fn together(client: &Client, second: &Client, id: &str, version: u32) -> Result<(), Error> {
     let id = quote::literal(id);
     let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
     let fixed = settings::statements(version);
-    second.batch_execute(&format!("{begin}; SET TRANSACTION SNAPSHOT {id}; {fixed} {NO_LONG_WAIT}")).await
+    second.batch_execute(&format!("{begin}; SET TRANSACTION SNAPSHOT {id}; {fixed} {NO_LONG_WAIT}")).await?;
+    client.batch_execute(&format!("SAVEPOINT pgkeep_together; {NO_LONG_WAIT}")).await
+}
+
+/// What came of that. None where one of them has waited: then `client` has to do it alone, and may wait.
+async fn alone_again<T>(
+    client: &Client,
+    second: &Client,
+    read: Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let end = "ROLLBACK TO SAVEPOINT pgkeep_together; RELEASE SAVEPOINT pgkeep_together";
+    match read {
+        Err(error) if pg::is_lock_timeout(&error) => {
+            second.batch_execute("ROLLBACK").await?;
+            client.batch_execute(end).await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+        Ok(read) => {
+            client.batch_execute(end).await?;
+            Ok(Some(read))
+        }
+    }
 }
 
 /// The same for objects without rows: the tables are held, so that none goes while it is described.
@@ -237,13 +253,11 @@ async fn schema_alone(
         Some(second) => {
             let id: String =
                 client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
-            take_over(second, &id, version).await?;
-            match ddl::read_over(client, second, version).await {
-                Err(error) if pg::is_lock_timeout(&error) => {
-                    second.batch_execute("ROLLBACK").await?;
-                    ddl::read(client, version).await?
-                }
-                schema => schema?,
+            together(client, second, &id, version).await?;
+            let schema = ddl::read_over(client, second, version).await;
+            match alone_again(client, second, schema).await? {
+                Some(schema) => schema,
+                None => ddl::read(client, version).await?,
             }
         }
     };
