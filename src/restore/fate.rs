@@ -17,8 +17,11 @@ const QUESTIONS: u32 = 30;
 const PATIENT_QUESTIONS: u32 = 2;
 /// How long a question may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long after an interruption a commit, and then the question what became of it, is waited for.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long after an interruption a commit is waited for.
+pub const COMMIT_GRACE: Duration = Duration::from_secs(5);
+/// How long the question what became of it is: three seconds go by before the session that sent it is ended, and a server
+/// under load takes its time for each connection.
+pub const QUESTION_GRACE: Duration = Duration::from_secs(15);
 
 /// A transaction's id, by which the server can be asked later.
 #[derive(Clone, Debug)]
@@ -87,8 +90,8 @@ pub async fn ask(connector: &Connector, transaction: Option<&Transaction>, event
     None
 }
 
-/// Resolves some time after `cancel` was set.
-pub async fn interrupted(cancel: &CancellationToken) {
+/// Resolves `grace` after `cancel` was set.
+pub async fn interrupted(cancel: &CancellationToken, grace: Duration) {
     cancel.cancelled().await;
-    tokio::time::sleep(GRACE).await;
+    tokio::time::sleep(grace).await;
 }

@@ -338,7 +338,7 @@ impl Prepared {
             answer = client.batch_execute("COMMIT") => answer.map_err(|error| {
                 (pg::is_connection_loss(&error), Failure::from_server(&error).while_doing("committing"))
             }),
-            () = fate::interrupted(cancel) => Err((true, Failure::interrupted().while_doing("committing"))),
+            () = fate::interrupted(cancel, fate::COMMIT_GRACE) => Err((true, Failure::interrupted().while_doing("committing"))),
         };
         let Err((lost, failure)) = answer else {
             committed(log);
@@ -350,7 +350,7 @@ impl Prepared {
         let fate = tokio::select! {
             biased;
             fate = fate::ask(&self.connector, transaction.as_ref(), events) => fate,
-            () = fate::interrupted(cancel) => None,
+            () = fate::interrupted(cancel, fate::QUESTION_GRACE) => None,
         };
         match fate {
             Some(true) => {
