@@ -11,6 +11,7 @@ pub mod large_objects;
 pub mod pace;
 pub mod plan;
 pub mod plannable;
+pub mod readable;
 pub mod run;
 pub mod snapshot;
 mod units;

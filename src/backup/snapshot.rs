@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio_postgres::{Client, Error};
 
 use super::plan::Plan;
+use super::readable::check_readable;
 use super::{BackupOptions, Content};
 use super::{large_objects, plannable};
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::error as pg;
 use crate::postgres::{ddl, quote, settings};
@@ -267,7 +268,7 @@ async fn schema_alone(
 }
 
 /// The sequences that belong to the planned tables: all of them, when nothing was left out.
-fn wanted_sequences(catalog: &Catalog, plan: &Plan, filter: &TableFilter) -> HashSet<u32> {
+pub(super) fn wanted_sequences(catalog: &Catalog, plan: &Plan, filter: &TableFilter) -> HashSet<u32> {
     let covered = covered(catalog, plan);
     let used = |tables: &[u32]| tables.iter().any(|t| covered.contains(t));
     catalog.sequences.iter().filter(|s| filter.is_all() || used(&s.used_by)).map(|s| s.oid).collect()
@@ -310,67 +311,6 @@ pub fn check_filter(catalog: &Catalog, filter: &TableFilter, schema: Option<&Sch
     ))
     .state("nothing was written")
     .next("a bare name means schema public; write schema.table for others, and mind capitals"))
-}
-
-/// Refuses, naming all of them at once, tables and sequences that the role cannot read whole.
-pub fn check_readable(catalog: &Catalog, plan: &Plan, sequences: &HashSet<u32>) -> Result<(), Failure> {
-    let mut missing = Vec::new();
-    let mut hidden = Vec::new();
-    let mut seen = HashSet::new();
-    let read = plan.parts.iter().map(|p| p.relation).chain(plan.units.iter().map(|u| u.relation));
-    for relation in read.filter(|oid| seen.insert(*oid)).filter_map(|oid| catalog.relation(oid)) {
-        let lacks = relation.lacks(&["USAGE", "SELECT"]);
-        if !lacks.is_empty() {
-            missing.push(format!("{} ({})", relation.shown(), describe_lack(&lacks)));
-        }
-        if relation.row_security_active {
-            hidden.push(relation);
-        }
-    }
-    for sequence in catalog.sequences.iter().filter(|s| sequences.contains(&s.oid) && !s.may_select) {
-        missing.push(format!("sequence {} (no SELECT, or no USAGE on its schema)", sequence.shown()));
-    }
-    let role = &catalog.server.role;
-    if !missing.is_empty() {
-        return Err(Failure::new(
-            FailureKind::Access,
-            format!("role {role} may not read {}", missing.join(", ")),
-        )
-        .state("nothing was written")
-        .next(format!(
-            "GRANT USAGE ON SCHEMA …, GRANT SELECT ON ALL TABLES IN SCHEMA … and GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {role}; or leave tables out with --exclude"
-        )));
-    }
-    if !hidden.is_empty() {
-        return Err(row_security_failure(role, &hidden));
-    }
-    Ok(())
-}
-
-/// The failure for tables whose policies would hide rows from the role.
-pub fn row_security_failure(role: &str, hidden: &[&Relation]) -> Failure {
-    let names: Vec<String> = hidden
-        .iter()
-        .map(|r| {
-            format!("{} (owner {}{})", r.shown(), r.owner, if r.row_security_forced { ", FORCE" } else { "" })
-        })
-        .collect();
-    Failure::new(
-        FailureKind::Access,
-        format!("row-level security would hide rows from role {role} in {}", names.join(", ")),
-    )
-    .state("nothing was written")
-    .next(format!(
-        "connect as a role with BYPASSRLS (ALTER ROLE {role} BYPASSRLS, by a superuser) or as the tables' owner where policies are not FORCEd; or leave the tables out with --exclude"
-    ))
-}
-
-fn describe_lack(lacks: &[&str]) -> String {
-    lacks
-        .iter()
-        .map(|p| if *p == "USAGE" { "no USAGE on its schema".to_owned() } else { format!("no {p}") })
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 async fn lock(client: &Client, relations: &[&Relation], events: &Events) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use super::large_objects;
 use super::objects::plan::ObjectPlan;
 use super::stage;
 use crate::archive::model::{self, Header};
-use crate::backup::snapshot::row_security_failure;
+use crate::backup::readable::row_security_failure;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{
     Catalog, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo,
