@@ -15,7 +15,7 @@ use support::{Cluster, Options, Pgkeep, fixture};
 #[tokio::main]
 async fn what_became_of_a_commit(url: &str) -> Option<bool> {
     let info = ConnInfo::resolve(Some(url), &|_| None, None).unwrap();
-    let connector = Connector { info, retry: RetryPolicy::once(), leave_free: false };
+    let connector = Connector::new(info, RetryPolicy::once());
     let transaction = Transaction::keep("4000000000", &connector).await;
     fate::ask(&connector, Some(&transaction), &Events::silent()).await
 }

@@ -12,6 +12,10 @@ use crate::failure::Failure;
 pub fn conceal() -> Result<(), Failure> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let found = connection_strings(&arguments);
+    if fallbacks(&arguments).iter().any(|value| holds_password(value)) {
+        return Err(Failure::usage("--fallback-url holds a password, which the process list shows")
+            .next("give it as PGKEEP_FALLBACK_URL, as fallback_urls in pgkeep.toml, or keep the password in ~/.pgpass"));
+    }
     let elsewhere = |at: usize| !found.iter().any(|f| (f.first..=f.last).contains(&at));
     if arguments.iter().enumerate().skip(1).any(|(at, a)| elsewhere(at) && is_url_with_password(a)) {
         // Nothing else may complain of it: it would quote it.
@@ -83,9 +87,36 @@ fn connection_strings(arguments: &[OsString]) -> Vec<ConnectionString> {
     found
 }
 
+/// The values of `--fallback-url`.
+fn fallbacks(arguments: &[OsString]) -> Vec<&OsStr> {
+    let joined = |argument: &'_ OsString| argument.as_bytes().strip_prefix(b"--fallback-url=").is_some();
+    let before: Vec<&OsString> = arguments.iter().take_while(|argument| *argument != "--").collect();
+    let separate = before.windows(2).filter(|two| two[0] == "--fallback-url").map(|two| two[1].as_os_str());
+    separate
+        .chain(before.iter().filter(|argument| joined(argument)).map(|argument| argument.as_os_str()))
+        .collect()
+}
+
 /// Whether there may be a password in a connection string. To be wrong costs a few milliseconds.
 fn holds_password(value: &OsStr) -> bool {
-    value.to_string_lossy().contains("password") || is_url_with_password(value)
+    let text = value.to_string_lossy();
+    text.contains("password") || decoded(&text).contains("password") || is_url_with_password(value)
+}
+
+/// The text with `%6f` and the like as what they stand for, which names in a URL may be spelled with.
+fn decoded(text: &str) -> String {
+    let mut pieces = text.split('%');
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match piece.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                out.push(char::from(byte));
+                out.push_str(&piece[2..]);
+            }
+            None => out.push_str(piece),
+        }
+    }
+    out
 }
 
 fn is_url_with_password(value: &OsStr) -> bool {
@@ -137,6 +168,7 @@ mod tests {
             "postgres://u:p@:/%x@h/d",
             "host=h password='a b",
             "host=h password = x",
+            "postgres://h/d?passw%6Frd=p",
         ] {
             assert!(holds_password(OsStr::new(with)), "{with}");
         }

@@ -56,6 +56,8 @@ pub struct Session {
     pub server_version_num: u32,
     /// The server's process; behind a pooler in transaction mode, the one that happened to answer.
     pub backend_pid: i32,
+    /// The process that the other end said it was when the connection was made: that one, unless a pooler is between.
+    pub announced_pid: Option<i32>,
     /// The connection as a URL without a password.
     pub url: String,
     wanted: Wanted,
@@ -130,6 +132,7 @@ impl Driven {
             tls: tls.is_some(),
             cancel: CancelHandle { token: self.client.cancel_token(), address, tls, place },
             client: self.client,
+            announced_pid: self.wanted.process(),
             wanted: self.wanted,
             host,
             server_version_num,

@@ -4,7 +4,8 @@
 //! tap stands between the socket (or the TLS over it) and the driver, knows no more of the protocol than how messages
 //! are framed (manual, 55.7), and passes everything on but CopyOutResponse, CopyData and CopyDone of a [`CopyOut`]: these
 //! go to it in large blocks, as they lie in the read buffer. The driver sees a statement that returns no rows, so that
-//! several COPYs may stand in one query.
+//! several COPYs may stand in one query. The tap also notes which process the other end says that it is (BackendKeyData):
+//! the driver keeps that to itself.
 //!
 //! Memory: one read buffer, and as many blocks as the channel holds. When that is full nothing more is read, and the
 //! server waits.
@@ -13,7 +14,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -46,17 +47,31 @@ pub enum CopyEvent {
     End,
 }
 
-/// Where the tap finds out who wants the data.
+/// The process and the key of BackendKeyData; of those only the process is looked at.
+const PROCESS_BYTES: usize = 4;
+
+/// Where the tap finds out who wants the data, and where it says what it has noted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted(Arc<Mutex<Option<mpsc::Sender<CopyEvent>>>>);
+pub(crate) struct Wanted(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    taker: Mutex<Option<mpsc::Sender<CopyEvent>>>,
+    process: OnceLock<i32>,
+}
 
 impl Wanted {
     fn set(&self, sender: Option<mpsc::Sender<CopyEvent>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sender;
+        *self.0.taker.lock().unwrap_or_else(PoisonError::into_inner) = sender;
     }
 
     fn get(&self) -> Option<mpsc::Sender<CopyEvent>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.taker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The process that the other end says it is (BackendKeyData), once it has.
+    pub(crate) fn process(&self) -> Option<i32> {
+        self.0.process.get().copied()
     }
 }
 
@@ -91,14 +106,22 @@ impl<S> Tap<S> {
         Tap { inner, wanted, buffer: BytesMut::new(), rest, kind, taker: None, waiting: None }
     }
 
-    /// The message that begins in the buffer: how long it is and where it goes. None until its header is there.
+    /// The message that begins in the buffer: how long it is and where it goes. False until enough of it is there to
+    /// tell.
     fn begin_message(&mut self) -> io::Result<bool> {
         let Some(header) = self.buffer.first_chunk::<HEADER_BYTES>() else { return Ok(false) };
         let [tag, length @ ..] = *header;
         // The length counts itself, and not the tag.
-        let length = i32::from_be_bytes(length);
-        let rest = usize::try_from(length).ok().filter(|length| *length >= 4);
-        self.rest = rest.ok_or_else(|| invalid("a message of impossible length"))? + 1;
+        let length = usize::try_from(i32::from_be_bytes(length)).ok().filter(|length| *length >= 4);
+        let length = length.ok_or_else(|| invalid("a message of impossible length"))?;
+        if tag == b'K' && length >= 4 + PROCESS_BYTES {
+            let Some(process) = self.buffer[HEADER_BYTES..].first_chunk::<PROCESS_BYTES>() else {
+                return Ok(false);
+            };
+            // There is but one for a session.
+            let _ = self.wanted.0.process.set(i32::from_be_bytes(*process));
+        }
+        self.rest = length + 1;
         self.kind = match (tag, &self.taker) {
             (b'H', None) => match self.wanted.get() {
                 Some(sender) => {

@@ -18,9 +18,7 @@ const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
 
 /// How to reach the server that the database is to be made on, by a database that is there.
 pub fn maintenance(connector: &Connector, name: &str) -> Connector {
-    let mut other = connector.clone();
-    other.info.dbname = name.to_owned();
-    other
+    connector.changed(|info| info.dbname = name.to_owned())
 }
 
 /// Connects to the server while the database is not there yet.

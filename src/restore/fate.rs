@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connector;
 use crate::postgres::connect::RetryPolicy;
-use crate::postgres::conninfo::{ConnInfo, TargetSession};
+use crate::postgres::conninfo::TargetSession;
 use crate::postgres::error as pg;
 use crate::postgres::quote;
 use crate::progress::Events;
@@ -39,7 +39,8 @@ impl Transaction {
     /// message to logical decoding, which nobody reads.
     pub async fn keep(id: &str, connector: &Connector) -> Transaction {
         let once = RetryPolicy { attempts: 1, ..connector.retry };
-        let connector = Connector { retry: once, ..connector.clone() };
+        let mut connector = connector.clone();
+        connector.retry = once;
         let flush = async {
             let session = connector.connect(&Events::silent()).await.ok()?;
             let sql = "SET synchronous_commit = local; SELECT pg_catalog.pg_logical_emit_message(true, 'pgkeep', '')";
@@ -59,8 +60,8 @@ pub async fn ask(connector: &Connector, transaction: Option<&Transaction>, event
     // for the first connection.
     let attempts = connector.retry.attempts.saturating_mul(2);
     // A standby among several hosts may lag behind, and would know nothing of what was committed.
-    let info = ConnInfo { target: TargetSession::Primary, ..connector.info.clone() };
-    let connector = Connector { info, retry: RetryPolicy { attempts, ..connector.retry }, leave_free: true };
+    let mut connector = connector.changed(|info| info.target = TargetSession::Primary);
+    connector.retry.attempts = attempts;
     for number in 0..QUESTIONS {
         let session = connector.connect(events).await.ok()?;
         let question = async {

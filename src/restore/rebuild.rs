@@ -123,7 +123,7 @@ impl Rebuild<'_> {
 
     /// Makes the database first, and gives it its properties in the end. On failure it is removed again.
     pub async fn run_in_new(&self, like: Option<&Database>, log: &mut RestoreLog) -> Result<(), Failure> {
-        let name = &self.connector.info.dbname;
+        let name = &self.connector.info().dbname;
         let style = &self.options.objects.style;
         create::make(&self.session.client, self.session.server_version_num, name, like, style).await?;
         let filled = async {
@@ -138,6 +138,7 @@ impl Rebuild<'_> {
                 }
             }
             let session = connection::lead(self.connector, self.events, self.cancel).await?;
+            self.connector.refuse_sharing(&session).await?;
             session.client.batch_execute(&self.begin()).await?;
             let live = ddl::read(&session.client, session.server_version_num).await?;
             session.client.batch_execute("ROLLBACK").await?;

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod certificates;
+mod fallbacks;
 mod hosts;
 mod passwords;
 mod retries;

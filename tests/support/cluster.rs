@@ -392,7 +392,7 @@ fn spawn_watchdog(folder: &Path) -> Child {
         .expect("sh runs")
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 

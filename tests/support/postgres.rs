@@ -107,6 +107,15 @@ impl ServerUser {
     }
 }
 
+/// Gives a folder and the files in it to the user that servers run as.
+pub(super) fn owned_by_server(folder: &Path) {
+    let Some(user) = ServerUser::needed() else { return };
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    for path in files.chain([folder.to_path_buf()]) {
+        std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).unwrap();
+    }
+}
+
 fn from_environment(major: u32) -> Vec<PathBuf> {
     std::env::var_os(format!("PGKEEP_TEST_BINDIR_{major}")).map(PathBuf::from).into_iter().collect()
 }
