@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{backup, completions, diff, export, list, restore, rollback, show, validate};
+use super::{backup, completions, diff, doctor, export, list, restore, rollback, show, validate};
 
 /// Backs up and restores Postgres and Supabase databases; every restore can be undone.
 #[derive(Debug, Parser)]
@@ -48,6 +48,16 @@ pub struct Global {
         hide_default_value = true
     )]
     pub database_url: Option<String>,
+    /// Another address of the same database, tried where those before it do not lead there; may be given several times (the variable holds one)
+    #[arg(
+        long,
+        value_name = "URL",
+        global = true,
+        env = "PGKEEP_FALLBACK_URL",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
+    pub fallback_url: Vec<String>,
     /// File that holds the password
     #[arg(long, value_name = "FILE", global = true, env = "PGKEEP_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
@@ -64,6 +74,9 @@ pub struct Global {
     /// How often a connection is tried when the server is not reachable or not ready
     #[arg(long, value_name = "N", global = true, env = "PGKEEP_CONNECT_ATTEMPTS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub connect_attempts: u32,
+    /// Whose server it is, by the name of a host profile [default: it is found out]
+    #[arg(long, value_name = "NAME", global = true, env = "PGKEEP_HOST_PROFILE")]
+    pub host_profile: Option<String>,
     /// Folder that holds backups/, safety_backups/, summaries/ and logs/
     #[arg(long, value_name = "DIR", global = true, env = "PGKEEP_DIR", default_value = ".")]
     pub dir: PathBuf,
@@ -119,6 +132,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// List what differs between the definitions in an archive and those in a database or another archive
     Diff(diff::DiffArgs),
+    /// Look a server, a role and a connection over: what is well, and what would fail
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page

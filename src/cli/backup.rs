@@ -119,7 +119,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
     };
     let mut connector = context.connector()?;
     connector.leave_free = args.jobs.is_none();
-    context.note("INFO", &format!("backup of {} begins", connector.info.redacted()));
+    context.note("INFO", &format!("backup of {} begins", connector.info().redacted()));
     let result = run_backup(&connector, &context.folders, &options, &context.events, &context.cancel).await?;
     context.note("INFO", &format!("backup ended: {} rows in {:.3} s", result.rows, result.seconds));
     write_summary(context, &result);

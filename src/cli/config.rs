@@ -14,9 +14,11 @@ use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
 use super::args::Global;
+use crate::host::Profiles;
 
 /// Keys whose name is not the flag's: a list reads better in the plural.
-const ALIASES: [(&str, &str); 2] = [("critical_tables", "critical"), ("tables", "table")];
+const ALIASES: [(&str, &str); 3] =
+    [("critical_tables", "critical"), ("tables", "table"), ("fallback_urls", "fallback_url")];
 
 /// Reads the file: the one named, or `pgkeep.toml` in the current folder if it is there.
 pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>> {
@@ -36,6 +38,19 @@ pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>> {
             bail!("configuration file {}, line {line}: not valid TOML: {}", path.display(), error.message())
         }
     }
+}
+
+/// Takes the host profiles' changes out of the file, `[profiles.NAME]`, and makes them.
+pub fn profiles(path: &Path, table: &mut Table) -> Result<Profiles> {
+    let mut read = || {
+        let changes = match table.remove("profiles") {
+            None => Table::new(),
+            Some(Value::Table(changes)) => changes,
+            Some(_) => bail!("\"profiles\" must be a table of tables, [profiles.NAME]"),
+        };
+        Ok(Profiles::with(&changes)?)
+    };
+    read().with_context(|| format!("configuration file {}", path.display()))
 }
 
 /// Makes the file's values the defaults of `command`'s flags.

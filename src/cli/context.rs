@@ -15,6 +15,7 @@ use crate::archive::model::Table;
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::Folders;
+use crate::host::Profiles;
 use crate::postgres::connect::RetryPolicy;
 use crate::postgres::conninfo::ConnInfo;
 use crate::progress::{Event, Events, Listener};
@@ -29,6 +30,8 @@ pub struct Context {
     pub events: Events,
     /// Set by Ctrl-C and SIGTERM.
     pub cancel: CancellationToken,
+    /// What is known of hosts.
+    pub profiles: Profiles,
     screen: Arc<Screen>,
     color: bool,
     /// Whether standard output has its JSON object, or something else that none may follow.
@@ -47,7 +50,7 @@ impl Listener for Shared {
 
 impl Context {
     /// For these flags; `logged` commands write to the log file.
-    pub fn new(global: Global, logged: bool) -> Context {
+    pub fn new(global: Global, profiles: Profiles, logged: bool) -> Context {
         let color = match global.color {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
@@ -63,6 +66,7 @@ impl Context {
             folders,
             events: Events::new(Shared(screen.clone())),
             cancel: CancellationToken::new(),
+            profiles,
             global,
             screen,
             color,
@@ -85,19 +89,44 @@ impl Context {
                 .state("nothing was read or written")
                 .next("give a URL such as postgres://user@host:5432/database with -d or PGKEEP_DATABASE_URL; the password best in ~/.pgpass")
         };
-        let mut info = ConnInfo::resolve(url.as_deref(), &environment, home.as_deref())
-            .map_err(|e| usage(e.to_string()))?;
-        if let Some(file) = &self.global.password_file {
-            info = info.with_password_file(file).map_err(|e| usage(e.to_string()))?;
-        } else if let Some(command) = &self.global.password_command {
-            info = info.with_password_command(command).map_err(|e| usage(e.to_string()))?;
+        let resolve = |url: Option<&str>| -> Result<ConnInfo, Failure> {
+            let info =
+                ConnInfo::resolve(url, &environment, home.as_deref()).map_err(|e| usage(e.to_string()))?;
+            let info = match (&self.global.password_file, &self.global.password_command) {
+                (Some(file), _) => info.with_password_file(file),
+                (None, Some(command)) => info.with_password_command(command),
+                (None, None) => Ok(info),
+            };
+            info.map_err(|e| usage(e.to_string()))
+        };
+        let info = resolve(url.as_deref())?;
+        let fallback = |url: &String| {
+            resolve(Some(url))
+                .map_err(|f| Failure { what: format!("an address of fallback_urls: {}", f.what), ..f })
+        };
+        let fallbacks = self.global.fallback_url.iter().map(fallback);
+        let fallbacks = fallbacks.collect::<Result<Vec<ConnInfo>, Failure>>()?;
+        if let Some(other) = fallbacks.iter().find(|other| other.dbname != info.dbname) {
+            return Err(usage(format!(
+                "the fallback {} leads to database {}, not to {}",
+                other.redacted(),
+                other.dbname,
+                info.dbname
+            )));
         }
-        for warning in &info.warnings {
+        let named = self.global.host_profile.clone();
+        if let Some(name) = named.as_ref().filter(|name| self.profiles.named(name).is_none()) {
+            let names: Vec<&str> = self.profiles.names().collect();
+            let next =
+                format!("choose one of {}, or make one in pgkeep.toml: [profiles.{name}]", names.join(", "));
+            return Err(Failure::usage(format!("there is no host profile {name:?}")).next(next));
+        }
+        for warning in std::iter::once(&info).chain(&fallbacks).flat_map(|info| &info.warnings) {
             self.events.warn(warning.clone());
         }
         let _ = self.target.set(info.redacted());
         let retry = RetryPolicy { attempts: self.global.connect_attempts, ..RetryPolicy::default() };
-        Ok(Connector { info, retry, leave_free: false })
+        Ok(Connector::new(info, retry).with_fallbacks(fallbacks).with_profiles(self.profiles.clone(), named))
     }
 
     /// Finds an archive by path or bare name.

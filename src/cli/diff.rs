@@ -142,7 +142,7 @@ async fn live(context: &Context) -> Result<(String, u32, Vec<Object>), Failure> 
     if read.is_err() {
         stop(&session).await;
     }
-    Ok((connector.info.redacted(), version, read.map_err(|f| f.state("the database was only read"))?))
+    Ok((connector.info().redacted(), version, read.map_err(|f| f.state("the database was only read"))?))
 }
 
 async fn read(client: &Client, version: u32) -> Result<Vec<Object>, tokio_postgres::Error> {

@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod ddl;
 mod diff;
+mod doctor;
 mod export;
 mod lines;
 mod list;
@@ -30,6 +31,7 @@ use args::{Cli, Command};
 use context::{Context, explain};
 
 use crate::failure::{Failure, FailureKind};
+use crate::host::Profiles;
 
 /// How a subcommand ended when it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ enum Ending {
     Partial,
     /// `diff --exit-code`: there are differences.
     Different,
+    /// `doctor`: something would fail.
+    Unfit,
 }
 
 /// Runs the program and returns its exit code.
@@ -48,17 +52,18 @@ pub fn main() -> ExitCode {
         explain(&failure, false);
         return failure.kind.exit_code().into();
     }
-    let cli = match parse() {
-        Ok(cli) => cli,
+    let (cli, profiles) = match parse() {
+        Ok(parsed) => parsed,
         Err(code) => return code,
     };
     let logged = matches!(cli.command, Command::Backup(_) | Command::Restore(_) | Command::Rollback(_));
-    let context = Arc::new(Context::new(cli.global, logged));
+    let context = Arc::new(Context::new(cli.global, profiles, logged));
     let begun = restore::Begun::of(&cli.command);
     match run(&context, cli.command) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::Partial) => ExitCode::from(3),
         Ok(Ending::Different) => ExitCode::from(7),
+        Ok(Ending::Unfit) => ExitCode::FAILURE,
         Err(failure) => {
             if context.is_owed_json() {
                 // It is a failure already; that its report cannot be written either changes nothing.
@@ -86,7 +91,8 @@ pub fn command() -> clap::Command {
     config::relax(Cli::command())
 }
 
-fn parse() -> Result<Cli, ExitCode> {
+/// The command line with the defaults of the configuration file, and the host profiles with its changes.
+fn parse() -> Result<(Cli, Profiles), ExitCode> {
     let usage = |text: String| {
         explain(&Failure::usage(text).next("correct the configuration file (--config, pgkeep.toml)"), false);
         ExitCode::from(FailureKind::Usage.exit_code())
@@ -97,7 +103,9 @@ fn parse() -> Result<Cli, ExitCode> {
     let named =
         early.ok().and_then(|m| m.try_get_one::<std::path::PathBuf>("config").ok().flatten().cloned());
     let file = config::read(named.as_deref()).map_err(|e| usage(format!("{e:#}")))?;
-    if let Some((path, table)) = file {
+    let mut profiles = Profiles::default();
+    if let Some((path, mut table)) = file {
+        profiles = config::profiles(&path, &mut table).map_err(|e| usage(format!("{e:#}")))?;
         command = config::apply(command, &path, &table).map_err(|e| usage(format!("{e:#}")))?;
     }
     // clap ends with 0 for --help and --version, 2 for wrong usage: the contract's codes.
@@ -105,7 +113,7 @@ fn parse() -> Result<Cli, ExitCode> {
         let mut cli = Cli::from_arg_matches(&matches)?;
         config::settle(&matches, &mut cli.global).map(|()| cli)
     });
-    parsed.map_err(|error| {
+    parsed.map(|cli| (cli, profiles)).map_err(|error| {
         let _ = error.print();
         ExitCode::from(error.exit_code() as u8)
     })
@@ -132,6 +140,9 @@ fn run(context: &Arc<Context>, command: Command) -> Result<Ending, Failure> {
         }
         Command::Diff(args) => {
             on_runtime(context, move |context| async move { diff::run(&context, &args).await })
+        }
+        Command::Doctor(args) => {
+            on_runtime(context, move |context| async move { doctor::run(&context, &args).await })
         }
         Command::Rollback(args) => {
             on_runtime(context, move |context| async move { rollback::run(&context, &args).await })

@@ -158,7 +158,7 @@ pub async fn restore(
     connector.leave_free = shared.jobs.is_none();
     context.note(
         "INFO",
-        &format!("restore of {} into {} begins", options.archive.display(), connector.info.redacted()),
+        &format!("restore of {} into {} begins", options.archive.display(), connector.info().redacted()),
     );
     let prepared = prepare(&connector, &context.folders, options, &context.events, &context.cancel).await?;
     if prepared.needs_confirmation() {

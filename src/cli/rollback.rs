@@ -93,8 +93,11 @@ async fn latest(context: &Context) -> Result<std::path::PathBuf, Failure> {
             && same(&entry.system_identifier, &server.system_identifier)
     });
     let Some(entry) = found else {
-        let what =
-            format!("none of the safety backups in {} is of {}", folder.display(), connector.info.redacted());
+        let what = format!(
+            "none of the safety backups in {} is of {}",
+            folder.display(),
+            connector.info().redacted()
+        );
         return Err(nothing(what));
     };
     context.events.info(format!("rolling back to {}", entry.file));

@@ -72,12 +72,17 @@ pub async fn prepare(
         return prepare_to_create(connector, folders, archive, options, events, cancel).await;
     }
     let session = lead(connector, events, cancel).await?;
+    connector.refuse_sharing(&session).await?;
     let looked = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Failure::interrupted()),
         looked = look(&session, connector, &archive, &options, events) => looked,
     };
-    let Looked { objects_replaced, tables, tables_with_rows, deletes_rows, rebuild } = match looked {
+    let looked = looked.and_then(|mut looked| match looked.problems.is_empty() {
+        true => Ok(looked),
+        false => Err(looked.problems.swap_remove(0).failure),
+    });
+    let Looked { objects_replaced, tables, tables_with_rows, deletes_rows, rebuild, .. } = match looked {
         Ok(looked) => looked,
         Err(failure) => {
             stop(&session).await;
@@ -85,7 +90,7 @@ pub async fn prepare(
         }
     };
     Ok(Prepared {
-        target: connector.info.redacted(),
+        target: connector.info().redacted(),
         tables,
         tables_with_rows,
         deletes_rows,
@@ -120,8 +125,9 @@ async fn prepare_to_create(
     cancel: &CancellationToken,
 ) -> Result<Prepared, Failure> {
     let session = create::connect(connector, events, cancel).await?;
+    connector.refuse_sharing(&session).await?;
     let look = async {
-        create::check_absent(&session.client, &connector.info.dbname).await?;
+        create::check_absent(&session.client, &connector.info().dbname).await?;
         let archived =
             objects::chosen(archive.header(), &options.filter, &options.objects, session.server_version_num);
         requirements::check(&session.client, &archived, archive.header().schema.as_ref(), &options.objects)
@@ -134,7 +140,7 @@ async fn prepare_to_create(
         archived = look => archived,
     };
     Ok(Prepared {
-        target: connector.info.redacted(),
+        target: connector.info().redacted(),
         tables: Vec::new(),
         tables_with_rows: Vec::new(),
         deletes_rows: false,
@@ -148,18 +154,42 @@ async fn prepare_to_create(
     })
 }
 
-/// What a look at the target showed.
-#[derive(Default)]
-struct Looked {
-    objects_replaced: Vec<String>,
-    tables: Vec<String>,
-    tables_with_rows: Vec<String>,
-    deletes_rows: bool,
-    rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
+/// Something that would end a restore before it touches anything.
+#[derive(Debug)]
+pub struct Problem {
+    /// What it is about, a word.
+    pub about: &'static str,
+    /// What the restore would end with.
+    pub failure: Failure,
 }
 
-/// Whether the archive fits the target and the role may restore it.
-async fn look(
+/// What a look at the target showed.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Objects that would be replaced or removed.
+    pub objects_replaced: Vec<String>,
+    /// Tables in scope, as shown.
+    pub tables: Vec<String>,
+    /// Those that hold rows.
+    pub tables_with_rows: Vec<String>,
+    /// Whether rows may be deleted.
+    pub deletes_rows: bool,
+    /// For a target that is as good as new: the objects to make, and those that are there, by identity.
+    pub rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
+    /// What is in the way. With any, what else there is to know is not looked for.
+    pub problems: Vec<Problem>,
+}
+
+impl Looked {
+    /// What was asked for, or nothing where it is a problem.
+    fn note<T>(&mut self, about: &'static str, result: Result<T, Failure>) -> Option<T> {
+        result.map_err(|failure| self.problems.push(Problem { about, failure })).ok()
+    }
+}
+
+/// Whether the archive fits the target and the role may restore it: as far as that can be told by looking. The session
+/// is outside of a transaction, and is again afterwards unless this fails.
+pub async fn look(
     session: &Session,
     connector: &Connector,
     archive: &Archive,
@@ -176,9 +206,23 @@ async fn look(
             options.lock_timeout.as_millis()
         ))
         .await?;
+    let looked = look_within(session, connector, archive, options, events).await?;
+    client.batch_execute("ROLLBACK").await?;
+    Ok(looked)
+}
+
+async fn look_within(
+    session: &Session,
+    connector: &Connector,
+    archive: &Archive,
+    options: &RestoreOptions,
+    events: &Events,
+) -> Result<Looked, Failure> {
+    let client = &session.client;
+    let mut looked = Looked::default();
     let catalog = Catalog::read(client).await?;
     if options.rollback {
-        check_same_target(archive, &catalog)?;
+        looked.note("database", check_same_target(archive, &catalog));
     }
     let archived =
         objects::chosen(archive.header(), &options.filter, &options.objects, session.server_version_num);
@@ -189,25 +233,38 @@ async fn look(
         let alone =
             !options.rollback && !options.dry_run && !options.keep_going && options.objects.only.is_empty();
         if alone && objects::is_as_new(&live, &archived) {
-            requirements::check(client, &archived, schema, &options.objects).await?;
-            client.batch_execute("ROLLBACK").await?;
+            looked.note("needs", requirements::check(client, &archived, schema, &options.objects).await);
+            let coming: Vec<Object> = {
+                let there: HashSet<&str> = live.objects.iter().map(|o| o.identity.as_str()).collect();
+                archived.iter().filter(|o| !there.contains(o.identity.as_str())).cloned().collect()
+            };
+            let may = requirements::check_may_make(client, &coming, &options.objects).await;
+            looked.note("privileges", may);
             let there = live.objects.into_iter().map(|o| (o.identity.clone(), o));
-            let rebuild = Some((archived, there.collect()));
-            return Ok(Looked { rebuild, ..Looked::default() });
+            looked.rebuild = Some((archived, there.collect()));
+            return Ok(looked);
         }
-        object_plan = objects::plan(archive.header(), &archived, &live, options, &HashSet::new())?;
+        let planned = objects::plan(archive.header(), &archived, &live, options, &HashSet::new());
+        let Some(planned) = looked.note("objects", planned) else { return Ok(looked) };
+        object_plan = planned;
+        let may = requirements::check_may_make(client, &object_plan.make, &options.objects).await;
+        looked.note("privileges", may);
         let changed = object_plan.in_place.iter().chain(&object_plan.adjust).map(|(archived, _)| archived);
         let coming: Vec<Object> = object_plan.make.iter().chain(changed).cloned().collect();
-        requirements::check(client, &coming, schema, &options.objects).await?;
+        looked.note("needs", requirements::check(client, &coming, schema, &options.objects).await);
     }
-    let mut plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan)?;
+    let planned = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan);
+    let Some(mut plan) = looked.note("tables", planned) else { return Ok(looked) };
     if !options.objects.data {
         plan = RestorePlan { going: plan.going, ..RestorePlan::default() };
     }
     if !plan.misfits.is_empty() && !options.keep_going {
-        return Err(plan.misfit_failure());
+        looked.note("tables", Err::<(), _>(plan.misfit_failure()));
     }
-    plan.check_permitted(&catalog)?;
+    looked.note("privileges", plan.check_permitted(&catalog));
+    if !looked.problems.is_empty() {
+        return Ok(looked);
+    }
     let mut tables_with_rows = Vec::new();
     let mut deletes_rows = options.mode == Mode::Exact;
     // With the trees that they are a part of.
@@ -236,18 +293,17 @@ async fn look(
             }
         }
     }
-    client.batch_execute("ROLLBACK").await?;
     let large = plan.large_objects.iter().filter(|_| catalog.server.has_large_objects);
     tables_with_rows.extend(large.map(|t| t.shown.clone()));
     tables_with_rows.sort();
     let tables = plan.tables.iter().chain(&plan.large_objects).map(|t| t.shown.clone()).collect();
     let mut objects_replaced = object_plan.replaced();
     objects_replaced.extend(object_plan.removed_for_good());
-    Ok(Looked { objects_replaced, tables, tables_with_rows, deletes_rows, rebuild: None })
+    Ok(Looked { objects_replaced, tables, tables_with_rows, deletes_rows, ..looked })
 }
 
 /// Opens the archive and proves every byte of it.
-async fn prove(
+pub async fn prove(
     folders: &Folders,
     options: &RestoreOptions,
     events: &Events,

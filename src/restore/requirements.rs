@@ -7,7 +7,8 @@ use tokio_postgres::Client;
 
 use super::create;
 use super::objects::ObjectOptions;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
+use crate::postgres::quote;
 use crate::schema::script::ident;
 use crate::schema::{Kind, Object, Role, Schema};
 
@@ -40,6 +41,49 @@ pub async fn check(
     Err(Failure::failed(format!("the target lacks what the archive needs:\n    {}", problems.join("\n    ")))
         .state("the target is untouched")
         .next(steps.join("; ")))
+}
+
+/// Checks that the role may make `objects` where they belong: in schemas that are there. A schema that is made is its
+/// maker's.
+pub async fn check_may_make(
+    client: &Client,
+    objects: &[Object],
+    options: &ObjectOptions,
+) -> Result<(), Failure> {
+    let role = options.style.role.as_ref().map_or("CURRENT_USER".to_owned(), |role| quote::literal(role));
+    let sql = format!(
+        "SELECT 'schema', n.nspname::pg_catalog.text, pg_catalog.has_schema_privilege({role}, n.oid, 'CREATE'),
+                {role}::pg_catalog.text
+           FROM pg_catalog.pg_namespace n
+         UNION ALL
+         SELECT 'database', d.datname::pg_catalog.text,
+                pg_catalog.has_database_privilege({role}, d.oid, 'CREATE'), {role}::pg_catalog.text
+           FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    let is_there = |schema: &str| rows.iter().any(|r| (r.get::<_, &str>(0), r.get(1)) == ("schema", schema));
+    let makes_schemas = objects.iter().any(|o| o.kind == Kind::Schema && !is_there(&o.name));
+    // What belongs to a table is its owner's to make, and an extension knows itself where it may.
+    let stands_alone = |o: &&Object| o.table.is_none() && !o.create.is_empty() && o.kind != Kind::Extension;
+    let schemas: HashSet<&str> =
+        objects.iter().filter(stands_alone).filter_map(|o| o.schema.as_deref()).collect();
+    let lacks = rows.iter().filter(|row| !row.get::<_, bool>(2));
+    let lacks = lacks.map(|row| (row.get::<_, &str>(0), row.get::<_, &str>(1)));
+    let lacks: Vec<(&str, &str)> = lacks
+        .filter(|(what, name)| if *what == "schema" { schemas.contains(name) } else { makes_schemas })
+        .collect();
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    let role: &str = rows[0].get(3);
+    let on: Vec<String> = lacks.iter().map(|(what, name)| format!("{what} {name}")).collect();
+    let grant = |(what, name): &(&str, &str)| {
+        format!("GRANT CREATE ON {} {} TO {};", what.to_uppercase(), ident(name), ident(role))
+    };
+    let what = format!("role {role} may not make objects in {} (no CREATE)", on.join(", "));
+    Err(Failure::new(FailureKind::Access, what)
+        .state("the target is untouched")
+        .next(lacks.iter().map(grant).collect::<Vec<_>>().join(" ")))
 }
 
 /// Names in the first column of a query's answer.

@@ -14,9 +14,10 @@ use tokio_postgres::Client;
 use super::foreign_keys::{self, Dropped};
 use super::plan::RestorePlan;
 use crate::failure::{Failure, FailureKind};
-use crate::postgres::catalog::{Catalog, Relation};
+use crate::postgres::catalog::{Catalog, ConstraintInfo, ForeignKey, Relation};
 use crate::postgres::error as pg;
 use crate::postgres::quote;
+use crate::schema::script::ident;
 
 /// How triggers are kept from acting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,38 +95,15 @@ pub async fn hold(
     let mut scope: Vec<u32> = plan.closure(catalog).into_iter().collect();
     scope.sort_unstable();
     let before = read(client, &scope).await?;
-    let acting: Vec<&Firing> = before
-        .iter()
-        .filter(|f| {
-            if replica_role {
-                matches!(f.enabled.as_str(), "A" | "R")
-            } else {
-                matches!(f.enabled.as_str(), "O" | "A")
-            }
-        })
-        .collect();
+    let acting = acting(&before, replica_role);
     let keys = plan.foreign_keys(catalog);
     let mut held = Held { way: Way::ReplicaRole, before: before.clone(), foreign_keys: Vec::new(), scope };
     if !replica_role {
         held.way = if acting.is_empty() && keys.is_empty() { Way::NothingToHold } else { Way::Owner };
     }
-    let mut strangers: Vec<String> = acting
-        .iter()
-        .map(|f| f.table)
-        .chain(if replica_role { vec![] } else { keys.iter().map(|(c, _)| c.table).collect() })
-        .filter_map(|oid| catalog.relation(oid))
-        .filter(|r| !r.is_owner)
-        .map(Relation::shown)
-        .collect();
-    strangers.sort();
-    strangers.dedup();
+    let strangers = strangers(catalog, &acting, &keys, replica_role);
     if !strangers.is_empty() {
-        let role = &catalog.server.role;
-        return Err(Failure::new(
-            FailureKind::Access,
-            format!("role {role} can neither set session_replication_role nor hold the triggers and foreign keys of {} as their owner", strangers.join(", ")),
-        )
-        .next(format!("connect as the tables' owner or a superuser, or (Postgres 15 and later) GRANT SET ON PARAMETER session_replication_role TO {role}")));
+        return Err(beyond_reach(&catalog.server.role, &strangers));
     }
     if !replica_role && !keys.is_empty() {
         foreign_keys::refuse_switched_off(client, &catalog.server.role, &held.scope).await?;
@@ -139,6 +117,60 @@ pub async fn hold(
         }
     }
     Ok(held)
+}
+
+/// The failure that a restore would end with which has something to write and can neither set the replica role nor hold all
+/// that would act; none where it can.
+pub async fn would_fail(
+    client: &Client,
+    catalog: &Catalog,
+    plan: &RestorePlan,
+    replica_role: bool,
+) -> Result<Option<Failure>, Failure> {
+    let scope: Vec<u32> = plan.closure(catalog).into_iter().collect();
+    let before = read(client, &scope).await?;
+    let (acting, keys) = (acting(&before, replica_role), plan.foreign_keys(catalog));
+    let strangers = strangers(catalog, &acting, &keys, replica_role);
+    if !strangers.is_empty() {
+        return Ok(Some(beyond_reach(&catalog.server.role, &strangers)));
+    }
+    if replica_role || keys.is_empty() {
+        return Ok(None);
+    }
+    Ok(foreign_keys::refuse_switched_off(client, &catalog.server.role, &scope).await.err())
+}
+
+/// Those that would act on what is restored.
+fn acting(all: &[Firing], replica_role: bool) -> Vec<&Firing> {
+    let acts = |f: &&Firing| match replica_role {
+        true => matches!(f.enabled.as_str(), "A" | "R"),
+        false => matches!(f.enabled.as_str(), "O" | "A"),
+    };
+    all.iter().filter(acts).collect()
+}
+
+/// The tables whose owner alone could hold them, and which are others'.
+fn strangers(
+    catalog: &Catalog,
+    acting: &[&Firing],
+    keys: &[(&ConstraintInfo, &ForeignKey)],
+    replica_role: bool,
+) -> Vec<String> {
+    let of_keys = keys.iter().filter(|_| !replica_role).map(|(constraint, _)| constraint.table);
+    let tables = acting.iter().map(|firing| firing.table).chain(of_keys);
+    let relations = tables.filter_map(|oid| catalog.relation(oid)).filter(|r| !r.is_owner);
+    let mut strangers: Vec<String> = relations.map(Relation::shown).collect();
+    strangers.sort();
+    strangers.dedup();
+    strangers
+}
+
+fn beyond_reach(role: &str, strangers: &[String]) -> Failure {
+    Failure::new(
+        FailureKind::Access,
+        format!("role {role} can neither set session_replication_role nor hold the triggers and foreign keys of {} as their owner", strangers.join(", ")),
+    )
+    .next(format!("connect as the tables' owner or a superuser, or (Postgres 15 and later) GRANT SET ON PARAMETER session_replication_role TO {}", ident(role)))
 }
 
 impl Held {

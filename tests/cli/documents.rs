@@ -216,6 +216,7 @@ fn every_flag_is_a_setting_that_the_readme_shows() {
             "config" => continue,
             "table" => "tables".to_owned(),
             "critical" => "critical_tables".to_owned(),
+            "fallback-url" => "fallback_urls".to_owned(),
             flag => flag.replace('-', "_"),
         };
         assert!(keys.contains(key.as_str()), "README's pgkeep.toml lacks {key}, --{flag} of {command:?}");
