@@ -55,8 +55,8 @@ pub async fn triggers(client: &Client, catalog: &Catalog, host: &Profile) -> Res
     let may = set_replica_role(client).await;
     client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_doctor; RELEASE SAVEPOINT pgkeep_doctor").await?;
     let replica_role = may?;
-    // Under the replica role those alone act that are marked so, and foreign keys do not.
-    let (marks, keys) = if replica_role { ("'A', 'R'", "false") } else { ("'O', 'A'", "true") };
+    // Under the replica role those alone act that are marked so.
+    let marks = if replica_role { "'A', 'R'" } else { "'O', 'A'" };
     let watched = format!(
         "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
            FROM pg_catalog.pg_class c
@@ -67,9 +67,7 @@ pub async fn triggers(client: &Client, catalog: &Catalog, host: &Profile) -> Res
             AND (EXISTS (SELECT FROM pg_catalog.pg_trigger t
                           WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ({marks}))
                  OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r
-                             WHERE r.ev_class = c.oid AND r.ev_type IN ('2', '3', '4') AND r.ev_enabled IN ({marks}))
-                 OR {keys} AND EXISTS (SELECT FROM pg_catalog.pg_constraint k
-                                        WHERE k.contype = 'f' AND c.oid IN (k.conrelid, k.confrelid)))
+                             WHERE r.ev_class = c.oid AND r.ev_type IN ('2', '3', '4') AND r.ev_enabled IN ({marks})))
           ORDER BY 1, 2"
     );
     let rows = client.query_typed(&watched, &[]).await?;
@@ -78,7 +76,7 @@ pub async fn triggers(client: &Client, catalog: &Catalog, host: &Profile) -> Res
         return Ok(Check::pass(NAME, "a restore keeps them from acting by session_replication_role"));
     }
     if strangers.is_empty() {
-        let found = "a restore disables them as the tables' owner, and takes foreign keys off and on again";
+        let found = "a restore disables them as the tables' owner, and takes foreign keys off and on again; those of others' tables stay on";
         return Ok(Check::pass(NAME, found));
     }
     let found = format!(

@@ -88,7 +88,8 @@ pub struct Relation {
     pub owner: String,
     /// Whether the role in force has the owner's rights.
     pub is_owner: bool,
-    /// Privileges of the role in force, as names: `USAGE` (of the schema), `SELECT`, `INSERT`, `UPDATE`, `DELETE`.
+    /// Privileges of the role in force, as names: `USAGE` (of the schema), `SELECT`, `INSERT`, `UPDATE`, `DELETE`,
+    /// `REFERENCES`.
     pub privileges: Vec<&'static str>,
     /// The extension that it is a member of.
     pub extension: Option<String>,
@@ -117,6 +118,8 @@ pub struct ColumnInfo {
     pub not_null: bool,
     /// Whether generated (stored or virtual): the server computes it.
     pub generated: bool,
+    /// Whether GENERATED ALWAYS AS IDENTITY: an UPDATE cannot set it.
+    pub always_identity: bool,
 }
 
 /// What prints the values of a type.
@@ -178,6 +181,12 @@ pub struct ForeignKey {
     pub validated: bool,
     /// MATCH FULL.
     pub match_full: bool,
+    /// DEFERRABLE.
+    pub deferrable: bool,
+    /// Whether the removal of a row that is referred to changes others: CASCADE, SET NULL or SET DEFAULT.
+    pub delete_acts: bool,
+    /// The same of a change of what is referred to.
+    pub update_acts: bool,
     /// The columns that refer and those that they refer to.
     pub columns: Vec<ForeignKeyColumn>,
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::equal::Ranges;
+use super::left_on::LeftOn;
 use super::log::{LogFile, RestoreLog, TableFailure, TableOutcome};
 use super::merge::Difference;
 use super::objects::plan::ObjectPlan;
@@ -301,7 +302,11 @@ impl Attempt<'_> {
             };
         }
         log.triggers_held_by = held.as_ref().map(|h| h.way.describe().to_owned());
-        if let Some(refused) = self.apply_all(staged).await? {
+        let ways = held.iter().flat_map(|h| &h.keys);
+        log.foreign_keys_held = ways.map(|(key, way)| (key.clone(), way.describe().to_owned())).collect();
+        let left_on = if replica_role { LeftOn::default() } else { LeftOn::new(catalog, &written) };
+        left_on.defer(client).await?;
+        if let Some(refused) = self.apply_all(staged, catalog, &left_on).await? {
             return Ok(Some(refused));
         }
         self.events.emit(Event::Started { phase: Phase::Verify, total_bytes: 0 });

@@ -1,4 +1,5 @@
-//! Takes foreign keys off and puts them on again as they were: the way of an owner who may not set the replica role.
+//! What becomes of foreign keys where the replica role may not be set; takes those off that the role may, and puts them on
+//! again as they were.
 //!
 //! A key of a partitioned table comes back on every partition, but under names that the server makes up: those that
 //! it had, and their comments, are put back as well.
@@ -6,9 +7,59 @@
 use tokio_postgres::Client;
 
 use crate::failure::{Failure, FailureKind};
-use crate::postgres::catalog::{Catalog, ConstraintInfo};
+use crate::postgres::catalog::{Catalog, ConstraintInfo, ForeignKey, Relation};
 use crate::postgres::quote;
 use crate::selection::shown_name;
+
+/// What becomes of a foreign key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Taken off and put on again.
+    TakenOff,
+    /// Left on, and checked at the end.
+    Deferred,
+    /// Left on, and written by in an order that does not break it.
+    InOrder,
+}
+
+impl Way {
+    /// As the log says it.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Way::TakenOff => "taken off and put on again",
+            Way::Deferred => "left on, deferred to the end",
+            Way::InOrder => "left on, tables written in its order",
+        }
+    }
+}
+
+/// What becomes of this one. To take it off is for its table's owner; to put it on again takes the right to refer, too.
+pub fn way(catalog: &Catalog, constraint: &ConstraintInfo, key: &ForeignKey) -> Way {
+    let own = catalog.relation(constraint.table).is_some_and(|r| r.is_owner);
+    let may_refer = |r: &Relation| r.lacks(&["USAGE", "REFERENCES"]).is_empty();
+    if own && catalog.relation(key.references).is_some_and(may_refer) {
+        Way::TakenOff
+    } else if key.deferrable && !key.delete_acts && !key.update_acts {
+        // An action is never deferred (manual, CREATE TABLE).
+        Way::Deferred
+    } else {
+        Way::InOrder
+    }
+}
+
+/// `p.column = c.column AND …` as the server compares the table referred to with the referring one.
+pub fn joined(key: &ForeignKey) -> String {
+    let on = key.columns.iter().map(|k| {
+        format!("p.{}{} {} c.{}", quote::ident(&k.parent), k.collate, k.equals, quote::ident(&k.child))
+    });
+    on.collect::<Vec<_>>().join(" AND ")
+}
+
+/// `x of table y`.
+pub fn shown(catalog: &Catalog, constraint: &ConstraintInfo) -> String {
+    let table = catalog.relation(constraint.table).map(Relation::shown).unwrap_or_default();
+    format!("{} of table {table}", constraint.name)
+}
 
 /// A foreign key that was taken off.
 #[derive(Debug)]
@@ -77,7 +128,7 @@ pub async fn take_off(
     }
     client.batch_execute(&format!("ALTER TABLE {table} DROP CONSTRAINT {name}")).await?;
     Ok(Some(Dropped {
-        shown: format!("foreign key {} of table {}", constraint.name, relation.shown()),
+        shown: format!("foreign key {}", shown(catalog, constraint)),
         table,
         oid: constraint.table,
         name: constraint.name.clone(),

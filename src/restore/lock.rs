@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::plan::RestorePlan;
 use crate::connection::Connector;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
@@ -57,22 +57,13 @@ pub async fn take(
         }
         return Err(error.into());
     }
-    let scope = plan.closure(catalog);
     let mut tables: Vec<(&Relation, &'static str)> = plan
         .roots(catalog)
         .into_iter()
         .filter(|r| r.kind != RelationKind::Foreign)
         .map(|r| (r, "EXCLUSIVE"))
         .collect();
-    let mut neighbours: Vec<u32> = plan
-        .foreign_keys(catalog)
-        .iter()
-        .flat_map(|(c, f)| [c.table, f.references])
-        .filter(|oid| !scope.contains(oid))
-        .collect();
-    neighbours.sort_unstable();
-    neighbours.dedup();
-    tables.extend(neighbours.iter().filter_map(|oid| catalog.relation(*oid)).map(|r| (r, "SHARE")));
+    tables.extend(plan.neighbours(catalog).into_iter().map(|r| (r, "SHARE")));
     tables.sort_by(|(a, _), (b, _)| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
     for (relation, mode) in tables {
         if !held.tables.insert((relation.oid, mode)) {
@@ -86,9 +77,17 @@ pub async fn take(
                 let holder = holders(connector, events, wanted, None).await;
                 return Err(locked(&relation.shown(), &holder).state("the target is untouched"));
             }
-            return Err(
-                Failure::from_server(&error).while_doing(format!("locking table {}", relation.shown()))
-            );
+            let failure =
+                Failure::from_server(&error).while_doing(format!("locking table {}", relation.shown()));
+            return Err(match failure.kind {
+                // SELECT is not enough to lock a table against writers (manual, LOCK).
+                FailureKind::Access => failure.state("the target is untouched").next(format!(
+                    "GRANT UPDATE ON {} TO {};",
+                    relation.quoted(),
+                    quote::ident(&catalog.server.role)
+                )),
+                _ => failure,
+            });
         }
     }
     Ok(taken)

@@ -105,8 +105,10 @@ pub struct RestoreLog {
     pub objects_removed: Vec<String>,
     /// Objects that the target has otherwise than the archive, and that were left as they are: what differs.
     pub objects_differing: BTreeMap<String, String>,
-    /// How triggers and foreign keys were kept from acting.
+    /// How triggers and rules were kept from acting, and foreign keys where the replica role did it.
     pub triggers_held_by: Option<String>,
+    /// Elsewhere: what became of each foreign key while rows were written.
+    pub foreign_keys_held: BTreeMap<String, String>,
     /// The transaction's id on the server, once it has one: tells after a crash whether it was committed.
     pub transaction_id: Option<String>,
     /// Things the operator should know.
@@ -146,6 +148,7 @@ impl RestoreLog {
             objects_removed: Vec::new(),
             objects_differing: BTreeMap::new(),
             triggers_held_by: None,
+            foreign_keys_held: BTreeMap::new(),
             transaction_id: None,
             warnings: Vec::new(),
             error: None,

@@ -32,7 +32,8 @@ impl Difference {
     }
 }
 
-fn difference_name(table: &TablePlan) -> String {
+/// Where the differences of a table are listed.
+pub fn difference_name(table: &TablePlan) -> String {
     format!("{}.pgkeep_difference_{}", table.staged_in, table.index)
 }
 
@@ -186,16 +187,67 @@ async fn count(client: &Client, differences: &str) -> Result<Difference, tokio_p
 /// application. Everything else runs under an empty path, where nothing can stand in for a built-in operator.
 const USERS_PATH: &str = "SET LOCAL search_path TO DEFAULT";
 
-/// Removes the listed differences from the live table.
+/// What is done to a table at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// All: what differs or is too much is deleted, what differs or is missing inserted.
+    Replace,
+    /// Rows that are too much are deleted, and those that differ where [`Step::Add`] brings them.
+    Remove {
+        /// Whether those that differ are.
+        differing: bool,
+    },
+    /// Rows that differ are changed where they are.
+    Change,
+    /// Rows that are missing are inserted.
+    Add {
+        /// Whether those that differ are.
+        differing: bool,
+    },
+}
+
+impl Step {
+    /// The rows that it brings to where they should be.
+    pub fn rows(self, difference: &Difference) -> u64 {
+        let Difference { archived_only, different, live_only } = *difference;
+        match self {
+            Step::Replace => archived_only + different + live_only,
+            Step::Remove { .. } => live_only,
+            Step::Change => different,
+            Step::Add { differing: true } => archived_only + different,
+            Step::Add { differing: false } => archived_only,
+        }
+    }
+}
+
+/// Removes the listed differences from the live table, as far as the step goes. `fixed` are columns that cannot be changed.
 pub async fn apply(
     client: &Client,
     table: &TablePlan,
     difference: &Difference,
+    step: Step,
+    fixed: &[&str],
 ) -> Result<(), tokio_postgres::Error> {
     client.batch_execute(USERS_PATH).await?;
-    delete(client, table, difference).await?;
-    if difference.archived_only + difference.different > 0 {
-        client.batch_execute(&insert_statement(table, "")).await?;
+    let come = difference.archived_only + difference.different;
+    match step {
+        Step::Replace => {
+            delete(client, table, difference, true).await?;
+            if come > 0 {
+                client.batch_execute(&insert_statement(table, "")).await?;
+            }
+        }
+        Step::Remove { differing } => delete(client, table, difference, differing).await?,
+        Step::Change if difference.different > 0 => {
+            client.batch_execute(&update_statement(table, fixed)).await?;
+        }
+        Step::Add { differing: true } if come > 0 => {
+            client.batch_execute(&insert_statement(table, "")).await?;
+        }
+        Step::Add { differing: false } if difference.archived_only > 0 => {
+            client.batch_execute(&insert_statement(table, " WHERE d.live IS NULL")).await?;
+        }
+        Step::Change | Step::Add { .. } => {}
     }
     client.batch_execute("SET LOCAL search_path = ''").await
 }
@@ -205,17 +257,35 @@ async fn delete(
     client: &Client,
     table: &TablePlan,
     difference: &Difference,
+    differing: bool,
 ) -> Result<(), tokio_postgres::Error> {
-    if difference.different + difference.live_only == 0 {
+    let (rows, condition) = match differing {
+        true => (difference.different + difference.live_only, ""),
+        false => (difference.live_only, " AND d.staged IS NULL"),
+    };
+    if rows == 0 {
         return Ok(());
     }
     let sql = format!(
         "DELETE FROM {} AS t USING {} AS d
-          WHERE t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table",
+          WHERE t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table{condition}",
         table.from_item,
         difference_name(table)
     );
     client.batch_execute(&sql).await
+}
+
+fn update_statement(table: &TablePlan, fixed: &[&str]) -> String {
+    let columns = table.columns.iter().filter(|c| !fixed.contains(&c.as_str()));
+    let set: Vec<String> = columns.map(|c| format!("{0} = s.{0}", quote::ident(c))).collect();
+    format!(
+        "UPDATE {} AS t SET {} FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged
+          WHERE t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table",
+        table.from_item,
+        set.join(", "),
+        difference_name(table),
+        stage_name(table)
+    )
 }
 
 fn insert_statement(table: &TablePlan, condition: &str) -> String {
@@ -243,7 +313,7 @@ pub async fn find_refused(
 ) -> Result<Option<String>, tokio_postgres::Error> {
     // Going back to the savepoint brings the empty path back, too.
     client.batch_execute(&format!("SAVEPOINT pgkeep_search; {USERS_PATH}")).await?;
-    delete(client, table, difference).await?;
+    delete(client, table, difference, true).await?;
     let sql = format!("SELECT COALESCE(pg_catalog.max(d.place), 0) FROM {} AS d", difference_name(table));
     let (mut low, mut high) = (1i64, client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0));
     let mut refused = false;

@@ -9,6 +9,7 @@ pub mod equal;
 pub mod fate;
 pub mod foreign_keys;
 pub mod large_objects;
+pub mod left_on;
 pub mod lock;
 pub mod log;
 pub mod merge;

@@ -234,6 +234,17 @@ impl RestorePlan {
                     .map(|r| r.oid),
             );
         }
+        // Rows of tables that foreign keys tie to them are looked up.
+        for relation in self.neighbours(catalog) {
+            let lacks = relation.lacks(&["USAGE", "SELECT"]);
+            if let Some(lacks) = lacks.first() {
+                let on = match *lacks {
+                    "USAGE" => format!("SCHEMA {}", quote::ident(&relation.schema)),
+                    _ => relation.quoted(),
+                };
+                missing.push((format!("{} ({lacks})", relation.shown()), format!("{lacks} ON {on}")));
+            }
+        }
         // Archived rows are staged in temporary tables.
         let stages = !self.tables.is_empty() || self.large_objects.is_some();
         if stages && !catalog.server.may_create_temporary {
@@ -308,6 +319,17 @@ impl RestorePlan {
             .filter_map(|oid| catalog.relation(oid))
             .for_each(|relation| with_own_rows(catalog, relation, &mut all));
         all
+    }
+
+    /// Tables outside of the scope that foreign keys tie to it.
+    pub fn neighbours<'a>(&self, catalog: &'a Catalog) -> Vec<&'a Relation> {
+        let scope = self.closure(catalog);
+        let keys = self.foreign_keys(catalog);
+        let mut oids: Vec<u32> = keys.iter().flat_map(|(c, f)| [c.table, f.references]).collect();
+        oids.retain(|oid| !scope.contains(oid));
+        oids.sort_unstable();
+        oids.dedup();
+        oids.into_iter().filter_map(|oid| catalog.relation(oid)).collect()
     }
 
     /// The foreign keys that touch the tables in scope. Inherited ones are covered by the constraint they come from.

@@ -7,7 +7,10 @@
 //! Two ways. Where the role may set `session_replication_role` (superusers; from 15 on by GRANT SET), it is set to
 //! `replica` for the transaction: neither triggers nor foreign keys act, except triggers and rules that are marked
 //! ALWAYS or REPLICA, which are disabled one by one. Elsewhere an owner disables the triggers and rules, and takes
-//! the foreign keys off and on again, whereby the server itself checks them.
+//! the foreign keys off and on again, whereby the server itself checks them; those of others' tables stay on
+//! (`left_on`).
+
+use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
@@ -24,7 +27,7 @@ use crate::schema::script::ident;
 pub enum Way {
     /// `session_replication_role = replica`.
     ReplicaRole,
-    /// Disabled by their tables' owner; foreign keys dropped and added again.
+    /// Disabled by their tables' owner; his foreign keys dropped and added again.
     Owner,
     /// There are none that could act.
     NothingToHold,
@@ -80,6 +83,8 @@ struct Firing {
 pub struct Held {
     /// How.
     pub way: Way,
+    /// What became of each foreign key where the replica role is not set.
+    pub keys: BTreeMap<String, foreign_keys::Way>,
     before: Vec<Firing>,
     foreign_keys: Vec<Dropped>,
     scope: Vec<u32>,
@@ -96,25 +101,31 @@ pub async fn hold(
     scope.sort_unstable();
     let before = read(client, &scope).await?;
     let acting = acting(&before, replica_role);
-    let keys = plan.foreign_keys(catalog);
-    let mut held = Held { way: Way::ReplicaRole, before: before.clone(), foreign_keys: Vec::new(), scope };
-    if !replica_role {
-        held.way = if acting.is_empty() && keys.is_empty() { Way::NothingToHold } else { Way::Owner };
-    }
-    let strangers = strangers(catalog, &acting, &keys, replica_role);
+    let strangers = strangers(catalog, &acting);
     if !strangers.is_empty() {
-        return Err(beyond_reach(&catalog.server.role, &strangers));
+        return Err(beyond_reach(catalog, &strangers, replica_role));
     }
-    if !replica_role && !keys.is_empty() {
-        foreign_keys::refuse_switched_off(client, &catalog.server.role, &held.scope).await?;
+    let keys = if replica_role { Vec::new() } else { plan.foreign_keys(catalog) };
+    let ways = keys.iter().map(|(constraint, key)| foreign_keys::way(catalog, constraint, key));
+    let keys: Vec<(&ConstraintInfo, foreign_keys::Way)> = keys.iter().map(|(c, _)| *c).zip(ways).collect();
+    let own: Vec<&ConstraintInfo> =
+        keys.iter().filter(|(_, way)| *way == foreign_keys::Way::TakenOff).map(|(c, _)| *c).collect();
+    let way = match replica_role {
+        true => Way::ReplicaRole,
+        false if acting.is_empty() && own.is_empty() => Way::NothingToHold,
+        false => Way::Owner,
+    };
+    if !own.is_empty() {
+        foreign_keys::refuse_switched_off(client, &catalog.server.role, &scope).await?;
     }
     for firing in acting {
         set_firing(client, catalog, firing, "D").await?;
     }
-    if !replica_role {
-        for (constraint, _) in keys {
-            held.foreign_keys.extend(foreign_keys::take_off(client, catalog, constraint).await?);
-        }
+    let keys =
+        keys.iter().map(|(constraint, way)| (foreign_keys::shown(catalog, constraint), *way)).collect();
+    let mut held = Held { way, keys, before, foreign_keys: Vec::new(), scope };
+    for constraint in own {
+        held.foreign_keys.extend(foreign_keys::take_off(client, catalog, constraint).await?);
     }
     Ok(held)
 }
@@ -129,12 +140,14 @@ pub async fn would_fail(
 ) -> Result<Option<Failure>, Failure> {
     let scope: Vec<u32> = plan.closure(catalog).into_iter().collect();
     let before = read(client, &scope).await?;
-    let (acting, keys) = (acting(&before, replica_role), plan.foreign_keys(catalog));
-    let strangers = strangers(catalog, &acting, &keys, replica_role);
+    let strangers = strangers(catalog, &acting(&before, replica_role));
     if !strangers.is_empty() {
-        return Ok(Some(beyond_reach(&catalog.server.role, &strangers)));
+        return Ok(Some(beyond_reach(catalog, &strangers, replica_role)));
     }
-    if replica_role || keys.is_empty() {
+    let takes_off = |(c, k): &(&ConstraintInfo, &ForeignKey)| {
+        foreign_keys::way(catalog, c, k) == foreign_keys::Way::TakenOff
+    };
+    if replica_role || !plan.foreign_keys(catalog).iter().any(takes_off) {
         return Ok(None);
     }
     Ok(foreign_keys::refuse_switched_off(client, &catalog.server.role, &scope).await.err())
@@ -149,28 +162,33 @@ fn acting(all: &[Firing], replica_role: bool) -> Vec<&Firing> {
     all.iter().filter(acts).collect()
 }
 
-/// The tables whose owner alone could hold them, and which are others'.
-fn strangers(
-    catalog: &Catalog,
-    acting: &[&Firing],
-    keys: &[(&ConstraintInfo, &ForeignKey)],
-    replica_role: bool,
-) -> Vec<String> {
-    let of_keys = keys.iter().filter(|_| !replica_role).map(|(constraint, _)| constraint.table);
-    let tables = acting.iter().map(|firing| firing.table).chain(of_keys);
-    let relations = tables.filter_map(|oid| catalog.relation(oid)).filter(|r| !r.is_owner);
-    let mut strangers: Vec<String> = relations.map(Relation::shown).collect();
-    strangers.sort();
-    strangers.dedup();
+/// The tables whose owner alone could hold what acts on them, and which are others'.
+fn strangers<'a>(catalog: &'a Catalog, acting: &[&Firing]) -> Vec<&'a Relation> {
+    let tables = acting.iter().filter_map(|firing| catalog.relation(firing.table));
+    let mut strangers: Vec<&Relation> = tables.filter(|r| !r.is_owner).collect();
+    strangers.sort_by_key(|r| r.shown());
+    strangers.dedup_by_key(|r| r.oid);
     strangers
 }
 
-fn beyond_reach(role: &str, strangers: &[String]) -> Failure {
-    Failure::new(
-        FailureKind::Access,
-        format!("role {role} can neither set session_replication_role nor hold the triggers and foreign keys of {} as their owner", strangers.join(", ")),
-    )
-    .next(format!("connect as the tables' owner or a superuser, or (Postgres 15 and later) GRANT SET ON PARAMETER session_replication_role TO {}", ident(role)))
+fn beyond_reach(catalog: &Catalog, strangers: &[&Relation], replica_role: bool) -> Failure {
+    let role = &catalog.server.role;
+    let named: Vec<String> = strangers.iter().map(|r| format!("{} (owner {})", r.shown(), r.owner)).collect();
+    let named = named.join(", ");
+    let mut next = "connect as the tables' owner or a superuser".to_owned();
+    let what = if replica_role {
+        format!(
+            "role {role} cannot hold triggers and rules that are marked ALWAYS or REPLICA, which their table's owner alone can: {named}"
+        )
+    } else {
+        if catalog.server.version_num >= 150_000 {
+            next += &format!(", or GRANT SET ON PARAMETER session_replication_role TO {}", ident(role));
+        }
+        format!(
+            "role {role} can neither set session_replication_role nor hold the triggers and rules of {named} as their owner"
+        )
+    };
+    Failure::new(FailureKind::Access, what).next(next)
 }
 
 impl Held {

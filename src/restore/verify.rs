@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
 use super::Mode;
+use super::foreign_keys;
 use super::merge::{self, Difference};
 use super::plan::{RestorePlan, TablePlan};
 use super::stage::BUILT_IN_FIRST_PATH;
@@ -126,15 +127,14 @@ async fn foreign_key(
     };
     let violation = |what: String| Violation { table: child.oid, other: parent.oid, what };
     if constraint.definition.contains(" PERIOD ") {
+        // One that stays on the server has watched.
+        if !replica_role && foreign_keys::way(catalog, constraint, key) != foreign_keys::Way::TakenOff {
+            return Ok(None);
+        }
         let violated = period_foreign_key(client, child.quoted(), constraint, !replica_role).await?;
         return Ok(violated.map(violation));
     }
     let name_of = |c: &str| quote::ident(c);
-    let on: Vec<String> = key
-        .columns
-        .iter()
-        .map(|k| format!("p.{}{} {} c.{}", name_of(&k.parent), k.collate, k.equals, name_of(&k.child)))
-        .collect();
     // IS NOT NULL would take a composite value with a NULL in it for NULL.
     let given: Vec<String> =
         key.columns.iter().map(|k| format!("c.{} IS DISTINCT FROM NULL", name_of(&k.child))).collect();
@@ -156,7 +156,7 @@ async fn foreign_key(
         selected.join(", "),
         child.from_item(),
         parent.from_item(),
-        on.join(" AND "),
+        foreign_keys::joined(key),
         NAMED_ROWS + 1
     );
     let rows = client.query_typed(&sql, &[]).await?;

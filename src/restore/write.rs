@@ -5,8 +5,11 @@ use std::time::Instant;
 
 use super::Mode;
 use super::attempt::{Attempt, Staged};
+use super::left_on::{self, LeftOn};
 use super::merge;
+use super::plan::TablePlan;
 use crate::failure::Failure;
+use crate::postgres::catalog::Catalog;
 use crate::postgres::error as pg;
 use crate::progress::{Event, Phase};
 
@@ -14,33 +17,54 @@ impl Attempt<'_> {
     /// Writes every table's differences. Returns the table that has to be left out, with the reason.
     ///
     /// A check may read tables that come later, which no foreign key tells: what a function of the user's refuses is
-    /// tried again for as long as others succeed.
+    /// tried again for as long as others succeed. So is what foreign keys refuse that stay on.
     pub(super) async fn apply_all(
         &self,
         staged: &mut [Staged],
+        catalog: &Catalog,
+        left_on: &LeftOn<'_>,
     ) -> Result<Option<(String, Failure)>, Failure> {
         let client = &self.session.client;
-        let mut todo: Vec<&mut Staged> = staged.iter_mut().filter(|s| !s.difference.is_none()).collect();
+        let mut written: Vec<&mut Staged> = staged.iter_mut().filter(|s| !s.difference.is_none()).collect();
+        let tables: Vec<&TablePlan> = written.iter().map(|s| &s.table).collect();
+        let mut todo = left_on.steps(catalog, &tables);
         let mut can_wait = todo.len() > 1;
         while !todo.is_empty() {
             let before = todo.len();
             let mut later = Vec::new();
-            for at in todo {
+            for (place, step) in todo {
+                let at = &mut *written[place];
                 let started = Instant::now();
+                if let Some(constraint) = left_on.would_act(client, catalog, &at.table, step).await? {
+                    if can_wait {
+                        later.push((place, step));
+                        continue;
+                    }
+                    let failure = left_on::acting(catalog, &at.table, constraint);
+                    return Ok(Some((at.table.shown.clone(), failure)));
+                }
                 client.batch_execute("SAVEPOINT pgkeep_table").await?;
-                match merge::apply(client, &at.table, &at.difference).await {
+                let relation = catalog.relation(at.table.relation);
+                let columns = relation.iter().flat_map(|r| &r.columns);
+                let fixed: Vec<&str> =
+                    columns.filter(|c| c.always_identity).map(|c| c.name.as_str()).collect();
+                match merge::apply(client, &at.table, &at.difference, step, &fixed).await {
                     Ok(()) => {}
-                    Err(error) if can_wait && may_depend_on_others(&error) => {
+                    Err(error) if can_wait && may_depend_on_others(&error, left_on) => {
                         client
                             .batch_execute(
                                 "ROLLBACK TO SAVEPOINT pgkeep_table; RELEASE SAVEPOINT pgkeep_table",
                             )
                             .await?;
-                        later.push(at);
+                        later.push((place, step));
                         continue;
                     }
                     Err(error) => {
-                        return Ok(Some((at.table.shown.clone(), self.explain(at, error).await?)));
+                        let failure = match left_on.refused(catalog, &at.table, &error) {
+                            Some(failure) => failure,
+                            None => self.explain(at, error).await?,
+                        };
+                        return Ok(Some((at.table.shown.clone(), failure)));
                     }
                 }
                 client.batch_execute("RELEASE SAVEPOINT pgkeep_table").await?;
@@ -48,7 +72,7 @@ impl Attempt<'_> {
                 self.events.emit(Event::Advanced {
                     phase: Phase::Merge,
                     table: Arc::from(at.table.shown.as_str()),
-                    rows: at.difference.archived_only + at.difference.different + at.difference.live_only,
+                    rows: step.rows(&at.difference),
                     bytes: 0,
                 });
             }
@@ -93,7 +117,13 @@ impl Attempt<'_> {
     }
 }
 
-/// Whether the refusal came from a check or from a function that may have looked at other tables.
-fn may_depend_on_others(error: &tokio_postgres::Error) -> bool {
-    pg::sqlstate(error).is_some_and(|code| code == "23514" || code.starts_with("P0"))
+/// Whether the refusal came from a check or from a function that may have looked at other tables; or from a constraint that
+/// may hold when the rest of the steps are done.
+fn may_depend_on_others(error: &tokio_postgres::Error, left_on: &LeftOn<'_>) -> bool {
+    pg::sqlstate(error).is_some_and(|code| {
+        code == "23514"
+            || code.starts_with("P0")
+            // foreign_key_violation, unique_violation and exclusion_violation
+            || (!left_on.is_empty() && ["23503", "23505", "23P01"].contains(&code))
+    })
 }

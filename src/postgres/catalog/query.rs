@@ -43,6 +43,7 @@ SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind:
        pg_catalog.has_table_privilege(c.oid, 'INSERT'),
        pg_catalog.has_table_privilege(c.oid, 'UPDATE'),
        pg_catalog.has_table_privilege(c.oid, 'DELETE'),
+       pg_catalog.has_table_privilege(c.oid, 'REFERENCES'),
        x.extname::pg_catalog.text,
        x.extcondition[pg_catalog.array_position(x.extconfig, c.oid)],
        c.relpersistence = 'u'
@@ -91,7 +92,8 @@ pub const OUTPUTS: &str = "SELECT p.oid, n.nspname::pg_catalog.text, p.proname::
 /// Columns of those tables.
 pub const COLUMNS: &str = r"
 SELECT a.attrelid, a.attname::pg_catalog.text, pg_catalog.format_type(a.atttypid, a.atttypmod),
-       a.atttypid, a.attnotnull, a.attgenerated <> '', t.typoutput::pg_catalog.oid
+       a.atttypid, a.attnotnull, a.attgenerated <> '', t.typoutput::pg_catalog.oid,
+       a.attidentity = 'a'
   FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
@@ -150,7 +152,8 @@ SELECT k.indrelid, k.indexrelid, k.indisprimary, a.attname::pg_catalog.text,
  ORDER BY k.indrelid, k.indexrelid, k.place";
 
 /// Constraints. The arrays are the columns of a foreign key, the columns that it refers to, the schemas and symbols
-/// of the operators that compare referred = referring, and the collations of the columns referred to.
+/// of the operators that compare referred = referring, and the collations of the columns referred to. The letters are
+/// CASCADE, SET NULL and SET DEFAULT.
 pub const CONSTRAINTS: &str = r"
 SELECT k.conrelid, k.conname::pg_catalog.text, COALESCE(pg_catalog.pg_get_constraintdef(k.oid), ''),
        k.contype::pg_catalog.text, k.confrelid, k.conparentid <> 0,
@@ -179,7 +182,8 @@ SELECT k.conrelid, k.conname::pg_catalog.text, COALESCE(pg_catalog.pg_get_constr
                JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum
                LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
                LEFT JOIN pg_catalog.pg_namespace con ON con.oid = co.collnamespace
-              ORDER BY u.place)
+              ORDER BY u.place),
+       k.condeferrable, k.confdeltype IN ('c', 'n', 'd'), k.confupdtype IN ('c', 'n', 'd')
   FROM pg_catalog.pg_constraint k
   JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -102,6 +102,7 @@ impl Catalog {
                 not_null: row.get(4),
                 generated: row.get(5),
                 output: row.get(6),
+                always_identity: row.get(7),
             });
         }
         Ok(Catalog {
@@ -192,7 +193,7 @@ impl Answers {
 }
 
 async fn read_relations(client: &Client) -> Result<Vec<Relation>, Error> {
-    const PRIVILEGES: [&str; 5] = ["USAGE", "SELECT", "INSERT", "UPDATE", "DELETE"];
+    const PRIVILEGES: [&str; 6] = ["USAGE", "SELECT", "INSERT", "UPDATE", "DELETE", "REFERENCES"];
     let rows = client.query_typed(query::RELATIONS, &[]).await?;
     Ok(rows
         .iter()
@@ -221,9 +222,9 @@ async fn read_relations(client: &Client) -> Result<Vec<Relation>, Error> {
                 .filter(|(_, at)| row.get::<_, Option<bool>>(*at) != Some(false))
                 .map(|(name, _)| *name)
                 .collect(),
-            extension: row.get(17),
-            condition: row.get(18),
-            unlogged: row.get(19),
+            extension: row.get(18),
+            condition: row.get(19),
+            unlogged: row.get(20),
             columns: Vec::new(),
         })
         .collect())
@@ -301,6 +302,9 @@ async fn read_constraints(client: &Client) -> Result<Vec<ConstraintInfo>, Error>
                     inherited: row.get(5),
                     validated: row.get(6),
                     match_full: row.get(7),
+                    deferrable: row.get(14),
+                    delete_acts: row.get(15),
+                    update_acts: row.get(16),
                     columns: columns
                         .into_iter()
                         .zip(referred)

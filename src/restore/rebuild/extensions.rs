@@ -13,9 +13,9 @@ use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::Catalog;
 use crate::restore::equal::Rest;
 use crate::restore::log::{RestoreLog, TableFailure, TableOutcome};
-use crate::restore::merge::{self, Difference};
+use crate::restore::merge::{self, Difference, Step};
 use crate::restore::plan::{RestorePlan, TablePlan};
-use crate::restore::{Mode, stage, triggers, verify};
+use crate::restore::{Mode, foreign_keys, stage, triggers, verify};
 use crate::schema::script::ident;
 
 /// Tells what of extensions the target does not have as the archive has it, and takes it out of the plan's misfits.
@@ -69,8 +69,18 @@ pub async fn merge(
     let tables_written: Vec<TablePlan> = written().map(|(t, ..)| (*t).clone()).collect();
     let plan = RestorePlan { tables: tables_written, ..RestorePlan::default() };
     let held = triggers::hold(client, catalog, &plan, replica_role).await?;
+    log.triggers_held_by = Some(held.way.describe().to_owned());
+    // Nobody has seen an extension whose tables form a chain and belong to somebody else: no order is made here.
+    if let Some((key, _)) = held.keys.iter().find(|(_, way)| **way != foreign_keys::Way::TakenOff) {
+        let role = &catalog.server.role;
+        let what =
+            format!("role {role} can neither set session_replication_role nor take off foreign key {key}");
+        return Err(
+            Failure::new(FailureKind::Access, what).next("connect as the table's owner or a superuser")
+        );
+    }
     for (table, _, difference, _) in written() {
-        merge::apply(client, table, difference)
+        merge::apply(client, table, difference, Step::Replace, &[])
             .await
             .map_err(|e| Failure::from_server(&e).while_doing(format!("table {}", table.shown)))?;
     }
