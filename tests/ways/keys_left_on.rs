@@ -1,8 +1,8 @@
 //! Foreign keys that the role cannot take off, because their tables are others': they are left on, and written by in
 //! an order that breaks none of them at any time, or deferred to the end where they may be.
 
-use crate::support::{majors, try_query};
-use crate::{Ground, ROWS_ONLY, says};
+use crate::support::try_query;
+use crate::{Ground, ROWS_ONLY, says, servers};
 
 const ORDER: &str = "left on, tables written in its order";
 const DEFERRED: &str = "left on, deferred to the end";
@@ -30,7 +30,7 @@ const CHAIN_DAMAGE: &str = "UPDATE z SET v = 'other' WHERE id = 1; UPDATE m SET 
 
 #[test]
 fn tables_of_others_whose_keys_form_a_chain_are_written_in_its_order() {
-    for major in majors() {
+    for major in servers() {
         let ground = Ground::new(major, "way_chain", &format!("{CHAIN}{ROWS_ONLY}"));
         ground.has_just("", false);
         ground.there_and_back(CHAIN_ADDED, CHAIN_DAMAGE, |log| {
@@ -60,7 +60,7 @@ const DEFERRABLE_DAMAGE: &str = "DELETE FROM a WHERE id IN (2, 3); DELETE FROM b
 
 #[test]
 fn deferrable_keys_of_others_are_deferred_to_the_end_also_in_a_circle() {
-    for major in majors() {
+    for major in servers() {
         let ground = Ground::new(major, "way_deferred", &format!("{DEFERRABLE}{ROWS_ONLY}"));
         ground.has_just("", false);
         ground.there_and_back(DEFERRABLE_ADDED, DEFERRABLE_DAMAGE, |log| {
@@ -71,7 +71,7 @@ fn deferrable_keys_of_others_are_deferred_to_the_end_also_in_a_circle() {
 
 #[test]
 fn a_deferred_key_that_stays_broken_undoes_all_and_names_the_rows() {
-    for major in majors() {
+    for major in servers() {
         let ground = Ground::new(major, "way_deferred_broken", &format!("{DEFERRABLE}{ROWS_ONLY}"));
         ground.quietly("DELETE FROM b; DELETE FROM a");
         let (rows, marks) = (ground.database.digest(), ground.marks());
@@ -86,7 +86,7 @@ fn a_deferred_key_that_stays_broken_undoes_all_and_names_the_rows() {
 /// The role owns the table in the middle: its own key it takes off, that of the one below is somebody else's.
 #[test]
 fn an_owner_takes_off_what_is_his_and_leaves_on_what_is_anothers() {
-    for major in majors() {
+    for major in servers() {
         let sql = format!(
             "{CHAIN}{ROWS_ONLY} ALTER TABLE m OWNER TO :role; GRANT REFERENCES ON z TO :role; GRANT ALL ON SCHEMA public TO :role;"
         );
@@ -110,7 +110,7 @@ fn an_owner_takes_off_what_is_his_and_leaves_on_what_is_anothers() {
 /// An owner could take it off, but not put it on again.
 #[test]
 fn a_key_to_a_table_that_its_owner_may_not_refer_to_is_left_on() {
-    for major in majors() {
+    for major in servers() {
         let sql = format!("{CHAIN}{ROWS_ONLY} ALTER TABLE a OWNER TO :role;");
         let ground = Ground::new(major, "way_no_references", &sql);
         ground.has_just("a", false);

@@ -1,8 +1,8 @@
 //! The tables' owner, who may not set the replica role: takes foreign keys off and puts them on again inside of the
 //! transaction.
 
-use crate::support::{majors, try_query};
-use crate::{Ground, says};
+use crate::support::try_query;
+use crate::{Ground, says, servers};
 
 const OFF: &str = "taken off and put on again";
 
@@ -41,7 +41,7 @@ const KEYS: [(&str, &str); 5] = [
 
 #[test]
 fn an_owners_keys_in_a_circle_come_off_and_on_again_as_they_were() {
-    for major in majors() {
+    for major in servers() {
         let ground = Ground::new(major, "way_circle", TABLES);
         ground.has_just("a b odd self", false);
         let marks = ground.marks();
@@ -69,7 +69,7 @@ fn query_cascade(ground: &Ground) {
 
 #[test]
 fn a_key_that_the_restored_rows_break_undoes_all_and_comes_back() {
-    for major in majors() {
+    for major in servers() {
         let ground = Ground::new(major, "way_broken", TABLES);
         ground.quietly("DELETE FROM b; UPDATE a SET v = 'other'");
         let (rows, marks) = (ground.database.digest(), ground.marks());

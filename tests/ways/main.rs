@@ -12,7 +12,7 @@ mod support;
 mod triggers_disabled;
 
 use serde_json::Value;
-use support::{Database, Digest, Pgkeep, shared, try_query};
+use support::{Database, Digest, Pgkeep, majors, shared, try_query};
 
 /// Triggers, rules and constraints, as far as a restore could leave them otherwise than it found them. The triggers of
 /// foreign keys go without their names, which the server makes up.
@@ -27,6 +27,11 @@ SELECT COALESCE(string_agg(x, E'\\n' ORDER BY x COLLATE \"C\"), '') FROM (
   SELECT format('constraint %s of %s: %s, valid %s, deferrable %s %s, on delete %s, comment %s', conname, conrelid::regclass,
                 pg_get_constraintdef(oid), convalidated, condeferrable, condeferred, confdeltype, obj_description(oid, 'pg_constraint'))
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace) AS s(x)";
+
+/// The oldest, the first that knows GRANT SET ON PARAMETER, and the newest.
+pub fn servers() -> Vec<u32> {
+    majors().into_iter().filter(|major| [13, 15, 18].contains(major)).collect()
+}
 
 /// The rights on rows, and none of an owner's.
 pub const ROWS_ONLY: &str = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO :role;";

@@ -1,7 +1,7 @@
 //! Roles that can do none of it: the refusal names the table and what would help, and nothing was written.
 
-use crate::support::{Cluster, Options, Pgkeep, majors, shared};
-use crate::{Ground, ROWS_ONLY, says};
+use crate::support::{Cluster, Options, Pgkeep, shared};
+use crate::{Ground, ROWS_ONLY, says, servers};
 
 #[test]
 fn who_can_do_none_of_it_hears_so_before_any_row_or_definition_is_touched() {
@@ -47,7 +47,7 @@ const CIRCLE: &str = "
 
 #[test]
 fn a_circle_of_others_that_no_order_can_be_written_in_is_undone_with_the_ways_out() {
-    for major in majors() {
+    for major in servers() {
         let ground = Ground::new(major, "way_others_circle", &format!("{CIRCLE}{ROWS_ONLY}"));
         ground.has_just("", false);
         // Rows that stay where they are can be changed.
@@ -77,7 +77,7 @@ fn a_circle_of_others_that_no_order_can_be_written_in_is_undone_with_the_ways_ou
 /// Rows of tables that are not restored would go, or change, with those that they refer to.
 #[test]
 fn actions_of_keys_that_stay_on_never_reach_rows_that_are_not_restored() {
-    for major in majors() {
+    for major in servers() {
         for (name, action, damage) in [
             (
                 "way_cascade",
@@ -123,7 +123,7 @@ fn actions_of_keys_that_stay_on_never_reach_rows_that_are_not_restored() {
 
 #[test]
 fn what_a_table_that_is_tied_to_the_restored_ones_needs_is_granted_as_it_is_told() {
-    for major in majors() {
+    for major in servers() {
         let database = shared(Some(major)).database("way_tied");
         database.execute(
             "CREATE ROLE way_tied LOGIN PASSWORD 'x'; CREATE TABLE mine (id int PRIMARY KEY, v text);

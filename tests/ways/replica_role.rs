@@ -1,7 +1,7 @@
 //! GRANT SET ON PARAMETER session_replication_role (15 and later), to a role that owns nothing.
 
-use crate::support::{Pgkeep, majors};
-use crate::{Ground, ROWS_ONLY, says};
+use crate::support::Pgkeep;
+use crate::{Ground, ROWS_ONLY, says, servers};
 
 /// A trigger of each kind of harm, a circle that nothing defers, and a key whose action would delete rows.
 const TABLES: &str = "
@@ -20,7 +20,7 @@ const DAMAGE: &str = "UPDATE a SET v = 'other', b = NULL WHERE id = 1; DELETE FR
 
 #[test]
 fn whoever_may_set_the_replica_role_needs_no_ownership() {
-    for major in majors().into_iter().filter(|major| *major >= 15) {
+    for major in servers().into_iter().filter(|major| *major >= 15) {
         let grant = "GRANT SET ON PARAMETER session_replication_role TO :role;";
         let ground = Ground::new(major, "way_replica", &format!("{TABLES}{ROWS_ONLY}{grant}"));
         ground.has_just("", true);
@@ -34,7 +34,7 @@ fn whoever_may_set_the_replica_role_needs_no_ownership() {
 
 #[test]
 fn without_that_grant_the_same_role_is_told_whose_table_it_is_and_what_to_grant() {
-    for major in majors() {
+    for major in servers() {
         let ground = Ground::new(major, "way_no_replica", &format!("{TABLES}{ROWS_ONLY}"));
         ground.has_just("", false);
         ground.quietly(DAMAGE);
@@ -56,7 +56,7 @@ fn without_that_grant_the_same_role_is_told_whose_table_it_is_and_what_to_grant(
 
 #[test]
 fn a_trigger_that_acts_in_the_replica_role_too_is_its_owners_business() {
-    for major in majors().into_iter().filter(|major| *major >= 15) {
+    for major in servers().into_iter().filter(|major| *major >= 15) {
         for mark in ["ALWAYS", "REPLICA"] {
             let name = format!("way_marked_{}", mark.to_lowercase());
             let grant = "GRANT SET ON PARAMETER session_replication_role TO :role;";

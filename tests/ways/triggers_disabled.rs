@@ -1,7 +1,7 @@
 //! The tables' owner, who may not set the replica role: disables triggers and rules inside of the transaction.
 
-use crate::support::{majors, query, wait_until, while_held};
-use crate::{Ground, says};
+use crate::support::{query, wait_until, while_held};
+use crate::{Ground, says, servers};
 
 /// A trigger of each mark on a table whose check waits for whoever holds the advisory lock 77. The one of the plain mark
 /// changes the row, all of them leave a trace.
@@ -51,7 +51,7 @@ fn acts(ground: &Ground) {
 
 #[test]
 fn an_owners_triggers_of_every_mark_neither_act_nor_change_their_mark() {
-    for major in majors() {
+    for major in servers() {
         let ground = owned(major, "way_owner");
         ground.there_and_back(ADDED, DAMAGE, |log| {
             says(
@@ -68,7 +68,7 @@ fn an_owners_triggers_of_every_mark_neither_act_nor_change_their_mark() {
 
 #[test]
 fn a_restore_that_fails_with_triggers_disabled_leaves_them_enabled() {
-    for major in majors() {
+    for major in servers() {
         let ground = owned(major, "way_failed");
         ground.quietly(DAMAGE);
         ground.database.execute("ALTER TABLE notes ADD CONSTRAINT picky CHECK (v <> 'archived') NOT VALID");
@@ -84,7 +84,7 @@ fn a_restore_that_fails_with_triggers_disabled_leaves_them_enabled() {
 
 #[test]
 fn a_restore_that_is_interrupted_or_killed_with_triggers_disabled_leaves_them_enabled() {
-    for major in majors() {
+    for major in servers() {
         for kill in [false, true] {
             let ground = owned(major, &format!("way_stopped_{kill}"));
             ground.quietly(DAMAGE);
