@@ -150,9 +150,10 @@ impl Doctor<'_> {
     async fn run(&self) -> Result<Report, Failure> {
         let (client, version) = (&self.session.client, self.session.server_version_num);
         let restores = matches!(self.options.purpose, Purpose::Restore(_));
-        let catalog = snapshot::look(client, version).await?;
+        let mut catalog = snapshot::look(client, version).await?;
         client.batch_execute(&begin(version)).await?;
         let host = self.connector.host(client).await?;
+        host.leave_out(&mut catalog, true);
         let mut checks = vec![
             server::version(&catalog.server, restores),
             Check::pass("host", host_found(host)),
@@ -174,7 +175,7 @@ impl Doctor<'_> {
         let mut file = None;
         if let Purpose::Restore(Some(options)) = &self.options.purpose {
             file = Some(options.archive.clone());
-            checks.extend(target::checks(self, options).await?);
+            checks.extend(target::checks(self, options, host).await?);
         }
         let (name, title) = (host.name.clone(), host.title.clone());
         Ok(Report { target: self.session.url.clone(), host: name, host_title: title, file, checks })

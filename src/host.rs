@@ -3,6 +3,8 @@
 //! What is known of a host is data, a [`Profile`]: `host/profiles.toml` has those that come with pgkeep, and
 //! `[profiles.NAME]` in `pgkeep.toml` changes them key by key or adds others.
 
+mod objects;
+
 use serde::Deserialize;
 use tokio_postgres::{Client, Error};
 use toml::{Table, Value};
@@ -15,7 +17,7 @@ const BUILT_IN: &str = include_str!("host/profiles.toml");
 pub const PLAIN: &str = "plain";
 
 /// What is known of a host.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// What it is called in commands and settings.
@@ -28,6 +30,28 @@ pub struct Profile {
     /// The role with the most rights that a customer of the host gets; none where that is a superuser.
     #[serde(default)]
     pub administrator: Option<String>,
+    /// Schemas that the host brings with what is in them. Here and in the lists that follow, a `*` at the end of a name
+    /// stands for any ending.
+    #[serde(default)]
+    pub schemas: Vec<String>,
+    /// Roles that are the host's.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Extensions that the host brings: none of them is made, and none is missed.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    /// Indexes on the host's tables that he brings, or once brought: who made an index nobody can tell.
+    #[serde(default)]
+    pub indexes: Vec<String>,
+    /// Tables of the host's (`schema.table`) whose rows are his users'.
+    #[serde(default)]
+    pub rows: Vec<String>,
+    /// Columns of such tables that have other names in newer versions.
+    #[serde(default)]
+    pub renamed: Vec<Renamed>,
+    /// Those among them whose rows are the host's all the same.
+    #[serde(default)]
+    pub own_rows: Vec<String>,
     /// What to do where a transaction-mode pooler is in the way.
     #[serde(default)]
     pub pooler: Option<String>,
@@ -41,6 +65,18 @@ impl Profile {
     pub fn other_way(&self) -> &str {
         self.pooler.as_deref().unwrap_or("connect to the server itself, or to a pooler in session mode")
     }
+}
+
+/// A column that has another name in newer versions of the host's table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renamed {
+    /// The table, as `schema.table`.
+    pub table: String,
+    /// The old name.
+    pub from: String,
+    /// The new name.
+    pub to: String,
 }
 
 /// What all has to be there. With no mark at all nothing is detected.
@@ -174,6 +210,14 @@ impl Marks {
             && self.functions.iter().all(|function| found.functions.contains(function))
             && (self.schemas.is_empty() || self.schemas.iter().any(|schema| found.schemas.contains(schema)))
     }
+}
+
+/// Whether one of the patterns is, or begins, the name.
+fn matches_any(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => pattern == name,
+    })
 }
 
 /// The tables of `profiles.toml`, in its order.

@@ -238,6 +238,8 @@ kinds! {
     View = "view", "views";
     /// A materialized view.
     MaterializedView = "materialized view", "materialized views";
+    /// A message queue of pgmq's, with its tables.
+    Queue = "queue", "queues";
     /// A large object, without its bytes.
     LargeObject = "large object", "large objects";
     /// What new objects of a role are granted.
@@ -270,6 +272,10 @@ kinds! {
     Privileges = "privileges", "privileges";
     /// An event trigger.
     EventTrigger = "event trigger", "event triggers";
+    /// A secret in the vault of Supabase's.
+    Secret = "secret", "secrets";
+    /// A job of pg_cron's.
+    Job = "job", "jobs";
     /// The filling of a materialized view.
     Refresh = "refresh", "refreshes";
 }
@@ -277,7 +283,7 @@ kinds! {
 impl Kind {
     /// Whether it is made last of all, when privileges are in place: what it does should meet the finished database.
     pub fn is_last(self) -> bool {
-        matches!(self, Kind::Refresh | Kind::EventTrigger)
+        matches!(self, Kind::Refresh | Kind::EventTrigger | Kind::Job)
     }
 
     /// Whether it is a table, a view or a sequence, which patterns of tables can choose.

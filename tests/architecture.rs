@@ -100,7 +100,7 @@ fn rooms_know_only_the_rooms_below_them() {
         ("postgres", &["row", "schema", "selection"]),
         ("failure", &["archive", "postgres"]),
         ("listing", &["archive", "folders"]),
-        ("host", &["postgres"]),
+        ("host", &["postgres", "schema"]),
         ("connection", &["failure", "host", "postgres", "progress"]),
     ];
     let mut upwards = Vec::new();

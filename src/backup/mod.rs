@@ -27,6 +27,7 @@ use crate::archive::compression::Compression;
 use crate::archive::model::{self, FORMAT, Guards, Header, Kind, VERSION};
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
+use crate::postgres::ddl::Secrets;
 use crate::schema::Schema;
 use crate::selection::TableFilter;
 use copy::CopyFormat;
@@ -64,6 +65,8 @@ pub struct BackupOptions {
     pub pace: Pace,
     /// What is taken.
     pub content: Content,
+    /// What is in a vault, too.
+    pub secrets: Secrets,
     /// Roles of the cluster, too.
     pub roles: Option<Roles>,
 }

@@ -92,7 +92,7 @@ impl Plan {
     /// Plans a backup of the tables that `filter` wants.
     pub fn new(catalog: &Catalog, filter: &TableFilter, way: Way) -> Plan {
         let mut roots = Vec::new();
-        for relation in catalog.relations.iter().filter(|r| r.partition_of.is_none()) {
+        for relation in catalog.relations.iter().filter(|r| r.partition_of.is_none() && !r.left) {
             collect_parts(catalog, filter, relation, false, &mut roots);
         }
         let mut plan = Plan::of(catalog, roots, Rows::Users, way);

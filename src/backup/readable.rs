@@ -7,6 +7,7 @@ use super::plan::{Plan, Way};
 use super::snapshot::wanted_sequences;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::{Catalog, Relation};
+use crate::postgres::extensions;
 use crate::schema::script::ident;
 use crate::selection::TableFilter;
 
@@ -14,17 +15,37 @@ use crate::selection::TableFilter;
 pub fn check_all_readable(catalog: &Catalog, filter: &TableFilter) -> Result<(), Failure> {
     let way = Way { format: CopyFormat::Text, jobs: 1, small: false, tids: false };
     let plan = Plan::new(catalog, filter, way);
-    check_readable(catalog, &plan, &wanted_sequences(catalog, &plan, filter))
+    check_readable(
+        catalog,
+        &plan,
+        &wanted_sequences(catalog, &plan, filter),
+        &kept_as_objects(catalog, filter),
+    )
 }
 
-/// Refuses, naming all of them at once, tables and sequences that the role cannot read whole.
-pub fn check_readable(catalog: &Catalog, plan: &Plan, sequences: &HashSet<u32>) -> Result<(), Failure> {
+/// Tables whose rows are taken as objects, and have to be read for that. A vault's are read by another way.
+pub fn kept_as_objects(catalog: &Catalog, filter: &TableFilter) -> Vec<u32> {
+    let is_read = |r: &&Relation| {
+        r.left && extensions::keeps_objects(r) && r.schema != "vault" && filter.wants(&r.schema, &r.name)
+    };
+    catalog.relations.iter().filter(is_read).map(|r| r.oid).collect()
+}
+
+/// Refuses, naming all of them at once, tables and sequences that the role cannot read whole; `kept` are tables that are
+/// read beside those of the plan.
+pub fn check_readable(
+    catalog: &Catalog,
+    plan: &Plan,
+    sequences: &HashSet<u32>,
+    kept: &[u32],
+) -> Result<(), Failure> {
     // What is missing on what, and the schema and the privilege that would do.
     let mut missing = Vec::new();
     let mut grants = Vec::new();
     let mut hidden = Vec::new();
     let mut seen = HashSet::new();
     let read = plan.parts.iter().map(|p| p.relation).chain(plan.units.iter().map(|u| u.relation));
+    let read = read.chain(kept.iter().copied());
     for relation in read.filter(|oid| seen.insert(*oid)).filter_map(|oid| catalog.relation(oid)) {
         let lacks = relation.lacks(&["USAGE", "SELECT"]);
         if !lacks.is_empty() {

@@ -84,13 +84,15 @@ impl Backup<'_> {
         let (options, session) = (self.options, self.session);
         // Reading the definitions of many tables is work for two; how many there are for rows is not known yet.
         let helps = options.jobs > 1;
-        let (tables, mut workers) = tokio::join!(
+        let (tables, host, mut workers) = tokio::join!(
             snapshot::look(&session.client, session.server_version_num),
+            self.connector.host(&session.client),
             self.connector.workers(usize::from(helps), self.events),
         );
         let tables = tables.map_err(|e| e.while_doing("listing the tables"))?;
+        let host = host?;
         let second = workers.first().map(|s| &s.client);
-        let taken = snapshot::take(&session.client, second, tables, options, self.events).await?;
+        let taken = snapshot::take(&session.client, second, tables, host, options, self.events).await?;
         let (started_at, taken_at) = (Utc::now(), Instant::now());
         let Snapshot { catalog, plan, id, schema } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);

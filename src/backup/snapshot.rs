@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio_postgres::{Client, Error};
 
 use super::plan::Plan;
-use super::readable::check_readable;
+use super::readable::{check_readable, kept_as_objects};
 use super::{BackupOptions, Content};
 use super::{large_objects, plannable};
 use crate::failure::Failure;
-use crate::postgres::catalog::{Catalog, Relation, RelationKind};
+use crate::host::Profile;
+use crate::postgres::catalog::{Catalog, Relation, RelationKind, SequenceInfo};
 use crate::postgres::error as pg;
 use crate::postgres::{ddl, quote, settings};
 use crate::progress::Events;
@@ -61,6 +62,7 @@ pub async fn take(
     client: &Client,
     second: Option<&Client>,
     tables: Catalog,
+    host: &Profile,
     options: &BackupOptions,
     events: &Events,
 ) -> Result<Snapshot, Failure> {
@@ -74,8 +76,8 @@ pub async fn take(
             None => look(client, version).await.map_err(|e| e.while_doing("listing the tables"))?,
         };
         let tried = match content {
-            Content::Schema => schema_alone(client, second, tables, &options.filter, events).await,
-            _ => try_to_take((client, second), tables, options, events, last).await,
+            Content::Schema => schema_alone(client, second, tables, options, events).await,
+            _ => try_to_take((client, second), tables, host, options, events, last).await,
         };
         match tried {
             Ok(Some(snapshot)) => return Ok(snapshot),
@@ -133,7 +135,8 @@ fn is_gone(error: &Error) -> bool {
 /// One attempt; none when the set of tables changed meanwhile and it is not the last one.
 async fn try_to_take(
     (client, second): (&Client, Option<&Client>),
-    catalog: Catalog,
+    mut catalog: Catalog,
+    host: &Profile,
     options: &BackupOptions,
     events: &Events,
     last: bool,
@@ -143,8 +146,10 @@ async fn try_to_take(
     if content == Content::Data {
         check_filter(&catalog, filter, None)?;
     }
+    host.leave_out(&mut catalog, content != Content::Data);
     let plan = Plan::new(&catalog, filter, options.way());
-    check_readable(&catalog, &plan, &wanted_sequences(&catalog, &plan, filter))?;
+    let kept = kept_as_objects(&catalog, filter);
+    check_readable(&catalog, &plan, &wanted_sequences(&catalog, &plan, filter), &kept)?;
 
     client.batch_execute(&begin(version)).await?;
     let relations: Vec<&Relation> = plan.parts.iter().filter_map(|p| catalog.relation(p.relation)).collect();
@@ -153,14 +158,19 @@ async fn try_to_take(
     let (mut now, schema) = match second.filter(|_| content != Content::Data) {
         Some(second) => {
             together(client, second, &id, version).await?;
-            let (now, schema) = tokio::join!(Catalog::read(client), ddl::read_over(second, client, version));
+            let (now, schema) =
+                tokio::join!(Catalog::read(client), ddl::read_over(second, client, version, options.secrets));
             match alone_again(client, second, ddl::both(now, schema)).await? {
                 Some((now, schema)) => (now, Some(schema)),
-                None => (Catalog::read(client).await?, Some(ddl::read(client, version).await?)),
+                None => (
+                    Catalog::read(client).await?,
+                    Some(ddl::read_with(client, version, options.secrets).await?),
+                ),
             }
         }
         None => (Catalog::read(client).await?, None),
     };
+    host.leave_out(&mut now, content != Content::Data);
     let locked = covered(&catalog, &plan);
     now.read_sizes(client, |relation| locked.contains(&relation.oid)).await?;
     let mut plan_now = Plan::new(&now, filter, options.way());
@@ -176,7 +186,7 @@ async fn try_to_take(
         return Ok(None);
     }
     let sequences = wanted_sequences(&now, &plan_now, filter);
-    check_readable(&now, &plan_now, &sequences)?;
+    check_readable(&now, &plan_now, &sequences, &kept_as_objects(&now, filter))?;
     if !late.is_empty() {
         lock(client, &late, events).await?;
         check_not_rewritten(client, &now, &late).await?;
@@ -190,7 +200,7 @@ async fn try_to_take(
     let schema = match (content, schema) {
         (Content::Data, _) => None,
         (_, Some(schema)) => Some(schema),
-        (_, None) => Some(ddl::read(client, version).await?),
+        (_, None) => Some(ddl::read_with(client, version, options.secrets).await?),
     };
     check_filter(&now, filter, schema.as_ref())?;
     Ok(Some(Snapshot { catalog: now, plan: plan_now, id, schema }))
@@ -236,9 +246,10 @@ async fn schema_alone(
     client: &Client,
     second: Option<&Client>,
     catalog: Catalog,
-    filter: &TableFilter,
+    options: &BackupOptions,
     events: &Events,
 ) -> Result<Option<Snapshot>, Trouble> {
+    let filter = &options.filter;
     let version = catalog.server.version_num;
     client.batch_execute(&begin(version)).await?;
     // Foreign tables cannot be locked before version 18; what the role may not read it may still describe.
@@ -250,15 +261,15 @@ async fn schema_alone(
         .collect();
     lock(client, &tables, events).await?;
     let schema = match second {
-        None => ddl::read(client, version).await?,
+        None => ddl::read_with(client, version, options.secrets).await?,
         Some(second) => {
             let id: String =
                 client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
             together(client, second, &id, version).await?;
-            let schema = ddl::read_over(client, second, version).await;
+            let schema = ddl::read_over(client, second, version, options.secrets).await;
             match alone_again(client, second, schema).await? {
                 Some(schema) => schema,
-                None => ddl::read(client, version).await?,
+                None => ddl::read_with(client, version, options.secrets).await?,
             }
         }
     };
@@ -271,7 +282,8 @@ async fn schema_alone(
 pub(super) fn wanted_sequences(catalog: &Catalog, plan: &Plan, filter: &TableFilter) -> HashSet<u32> {
     let covered = covered(catalog, plan);
     let used = |tables: &[u32]| tables.iter().any(|t| covered.contains(t));
-    catalog.sequences.iter().filter(|s| filter.is_all() || used(&s.used_by)).map(|s| s.oid).collect()
+    let with_all = |s: &SequenceInfo| filter.is_all() && !s.left;
+    catalog.sequences.iter().filter(|s| with_all(s) || used(&s.used_by)).map(|s| s.oid).collect()
 }
 
 /// The planned tables with all partitions below them.

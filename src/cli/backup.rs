@@ -16,6 +16,7 @@ use crate::backup::run::run as run_backup;
 use crate::backup::{BackupOptions, BackupResult, Content, Destination, Roles};
 use crate::failure::Failure;
 use crate::folders;
+use crate::postgres::ddl::Secrets;
 use crate::selection::TableFilter;
 
 /// Flags of `backup`.
@@ -50,6 +51,9 @@ pub struct BackupArgs {
     /// The roles with what the server keeps of their passwords, which only a superuser may read
     #[arg(long, env = "PGKEEP_WITH_ROLE_PASSWORDS", conflicts_with = "data_only")]
     pub with_role_passwords: bool,
+    /// The secrets in the vault of a Supabase project, in the clear
+    #[arg(long, env = "PGKEEP_WITH_SECRETS", conflicts_with = "data_only")]
+    pub with_secrets: bool,
     /// Connections that read side by side [default: one for each core, at most 8]
     #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
     pub jobs: Option<usize>,
@@ -111,6 +115,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
             (_, true) => Content::Schema,
             _ => Content::All,
         },
+        secrets: if args.with_secrets { Secrets::Taken } else { Secrets::Left },
         roles: match (args.with_role_passwords, args.with_roles) {
             (true, _) => Some(Roles::WithPasswords),
             (_, true) => Some(Roles::WithoutPasswords),

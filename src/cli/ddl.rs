@@ -6,7 +6,7 @@ use crate::schema::script::Style;
 
 /// All statements of an object, each with its semicolon and a blank line between.
 pub fn text(object: &Object) -> String {
-    let style = Style::default();
+    let (style, object) = (Style::default(), object.concealed());
     let mut all = object.definition(&style);
     all.extend(object.privilege_statements(&style));
     all.iter().map(|sql| format!("{sql};")).collect::<Vec<_>>().join("\n\n")

@@ -10,8 +10,10 @@ use crate::archive::model::Header;
 use crate::archive::reader::Archive;
 use crate::connection::{lead, stop};
 use crate::failure::{Failure, FailureKind};
+use crate::postgres::ddl::Secrets;
 use crate::postgres::settings;
 use crate::restore::objects::adapt::to_version;
+use crate::restore::objects::secrets;
 use crate::schema::compare::{Comparison, compare};
 use crate::schema::{Object, scope};
 use crate::selection::TableFilter;
@@ -77,7 +79,7 @@ pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> 
     let (old_name, header) = archived(context, &args.file)?;
     let mut old = objects(&old_name, &header)?;
     let (new_name, mut new, of_new) = if args.other == "live" {
-        let (name, version, objects) = live(context).await?;
+        let (name, version, objects) = live(context, secrets(&header)).await?;
         to_version(&mut old, header.source.server_version_num, version);
         (name, objects, TableFilter::default())
     } else {
@@ -128,14 +130,14 @@ fn selection(header: &Header) -> Result<TableFilter, Failure> {
 }
 
 /// The database's name, its server's version, and its objects.
-async fn live(context: &Context) -> Result<(String, u32, Vec<Object>), Failure> {
+async fn live(context: &Context, secrets: Secrets) -> Result<(String, u32, Vec<Object>), Failure> {
     let connector = context.connector()?;
     let session = lead(&connector, &context.events, &context.cancel).await?;
     let version = session.server_version_num;
     let read = tokio::select! {
         biased;
         () = context.cancel.cancelled() => Err(Failure::interrupted()),
-        read = read(&session.client, version) => {
+        read = read(&session.client, version, secrets) => {
             read.map_err(|e| Failure::from_server(&e).while_doing("reading the schema"))
         }
     };
@@ -145,10 +147,10 @@ async fn live(context: &Context) -> Result<(String, u32, Vec<Object>), Failure> 
     Ok((connector.info().redacted(), version, read.map_err(|f| f.state("the database was only read"))?))
 }
 
-async fn read(client: &Client, version: u32) -> Result<Vec<Object>, tokio_postgres::Error> {
+async fn read(client: &Client, version: u32, secrets: Secrets) -> Result<Vec<Object>, tokio_postgres::Error> {
     let settings = settings::statements(version);
     client.batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}")).await?;
-    let schema = crate::postgres::ddl::read(client, version).await?;
+    let schema = crate::postgres::ddl::read_with(client, version, secrets).await?;
     client.batch_execute("ROLLBACK").await?;
     Ok(schema.objects)
 }

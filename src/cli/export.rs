@@ -174,6 +174,7 @@ fn what(args: &ExportArgs) -> Result<What, Failure> {
             no_privileges: args.no_privileges,
             no_tablespaces: args.no_tablespaces,
             role: None,
+            left: None,
         },
     }))
 }

@@ -99,6 +99,7 @@ impl ObjectArgs {
                 no_privileges: self.no_privileges,
                 no_tablespaces: self.no_tablespaces,
                 role: self.role.clone(),
+                left: None,
             },
         })
     }

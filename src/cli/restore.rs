@@ -144,6 +144,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failur
         jobs: args.shared.jobs.unwrap_or_else(default_jobs),
         critical: args.critical.clone(),
         objects,
+        host: std::sync::Arc::default(),
     };
     restore(context, options, &args.shared).await
 }
@@ -287,6 +288,16 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
     }
     for failed in &log.tables_failed {
         text += &format!("  {}: NOT RESTORED: {}\n", failed.table, failed.error);
+    }
+    if !log.statements_left.is_empty() {
+        let left = &log.statements_left;
+        text += &format!("  {} left to somebody who may run them:\n", count(left.len() as u64, "statement"));
+        for statement in left.iter().take(LISTED) {
+            text += &format!("    {};\n", statement.sql);
+        }
+        if left.len() > LISTED {
+            text += &format!("    and {} more, see the log\n", left.len() - LISTED);
+        }
     }
     let verb = match (log.operation.as_str(), log.status) {
         ("dry-run", _) => "would restore (nothing was changed)",

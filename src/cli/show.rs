@@ -174,7 +174,7 @@ fn definitions(
     if context.global.json {
         // Positions mean nothing in a list of some.
         let objects: Vec<Object> =
-            objects.into_iter().map(|o| Object { needs: Vec::new(), ..o.clone() }).collect();
+            objects.into_iter().map(|o| Object { needs: Vec::new(), ..o.concealed() }).collect();
         return context.json(&serde_json::json!({ "file": path, "objects": objects }));
     }
     let texts: Vec<String> = objects.into_iter().map(ddl::text).filter(|text| !text.is_empty()).collect();

@@ -1,10 +1,13 @@
 //! Whether an archive can be restored into the target.
 
+use std::sync::Arc;
+
 use indicatif::HumanCount;
 
 use super::{Check, Doctor, begin, count, some};
 use crate::archive::reader::Archive;
 use crate::failure::{Failure, FailureKind};
+use crate::host::Profile;
 use crate::postgres::catalog::Catalog;
 use crate::restore::RestoreOptions;
 use crate::restore::objects::plan::ObjectPlan;
@@ -13,7 +16,12 @@ use crate::restore::prepare::{Looked, look, prove};
 use crate::restore::triggers::{set_replica_role, would_fail};
 
 /// Proves the archive, and holds it against the target as a restore does before it touches anything.
-pub async fn checks(doctor: &Doctor<'_>, options: &RestoreOptions) -> Result<Vec<Check>, Failure> {
+pub async fn checks(
+    doctor: &Doctor<'_>,
+    options: &RestoreOptions,
+    host: &Profile,
+) -> Result<Vec<Check>, Failure> {
+    let options = &options.clone().on(Arc::new(host.clone()));
     let archive = match prove(doctor.folders, options, doctor.events, doctor.cancel).await {
         Ok(archive) => archive,
         Err(failure) if failure.kind == FailureKind::Interrupted => return Err(failure),
@@ -51,7 +59,7 @@ async fn triggers(
     let (client, version) = (&doctor.session.client, doctor.session.server_version_num);
     client.batch_execute(&begin(version)).await?;
     let catalog = Catalog::read(client).await?;
-    let plan = RestorePlan::new(archive.header(), &catalog, &options.filter, &ObjectPlan::default())?;
+    let plan = RestorePlan::new(archive, &catalog, &options.filter, &ObjectPlan::default(), &options.host)?;
     let replica_role = set_replica_role(client).await?;
     let failure = would_fail(client, &catalog, &plan, replica_role).await?;
     client.batch_execute("ROLLBACK").await?;

@@ -104,6 +104,13 @@ fn chosen(header: &Header, options: &ScriptOptions, events: &Events) -> Result<V
         Section::PostData => options.post_data,
     };
     objects.retain(wanted);
+    for secret in objects.iter().filter(|o| o.kind == Kind::Secret) {
+        events.warn(format!(
+            "{} is left out: no script holds a secret; pgkeep restore brings it back",
+            secret.identity
+        ));
+    }
+    objects.retain(|o| o.kind != Kind::Secret);
     for object in objects.iter_mut().filter(|o| is_public(o)) {
         // Every new database has it; one from which it was dropped is to have it, too.
         object.create = vec!["CREATE SCHEMA IF NOT EXISTS public".to_owned()];

@@ -95,6 +95,8 @@ pub struct Relation {
     pub extension: Option<String>,
     /// For a configuration table of an extension: the condition that tells the user's rows; empty where all are.
     pub condition: Option<String>,
+    /// Whether its rows stay behind: they are the host's, or objects, see `extensions`.
+    pub left: bool,
     /// Whether its rows are not in the WAL: a standby has none of them.
     pub unlogged: bool,
     /// Columns in order, dropped ones left out.
@@ -223,6 +225,8 @@ pub struct SequenceInfo {
     pub extension: Option<String>,
     /// Tables that own it or take defaults from it.
     pub used_by: Vec<u32>,
+    /// Whether its state stays behind, as rows do that are the host's.
+    pub left: bool,
     /// Whether the role in force may read it.
     pub may_select: bool,
     /// Whether the role in force may set it.
@@ -362,6 +366,7 @@ pub(crate) mod tests {
             privileges: vec![],
             extension: None,
             condition: None,
+            left: false,
             unlogged: false,
             columns: vec![],
         }

@@ -21,6 +21,7 @@ mod foreign;
 mod foreign_keys;
 mod functions;
 mod indexes;
+mod kept;
 mod large_objects;
 mod materialized;
 mod operators;
@@ -78,13 +79,33 @@ SELECT d.classid, d.objid, r.rolname::pg_catalog.text
 
 /// The schema of the database that `client` is connected to, under its transaction.
 pub async fn read(client: &Client, version: u32) -> Result<Schema, Error> {
-    read_over(client, client, version).await
+    read_over(client, client, version, Secrets::Left).await
+}
+
+/// The same, with what is in the vault where that is asked for.
+pub async fn read_with(client: &Client, version: u32, secrets: Secrets) -> Result<Schema, Error> {
+    read_over(client, client, version, secrets).await
+}
+
+/// Whether what is in a vault is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Secrets {
+    /// It stays there.
+    #[default]
+    Left,
+    /// It is read, in the clear.
+    Taken,
 }
 
 /// The same over two connections in transactions that share a snapshot. Of most queries, to plan them takes longest; where
 /// there are thousands of tables, the queries of indexes, tables and dependencies do. The second gets less: a backup has
 /// that one read the catalog before.
-pub async fn read_over(client: &Client, second: &Client, version: u32) -> Result<Schema, Error> {
+pub async fn read_over(
+    client: &Client,
+    second: &Client,
+    version: u32,
+    secrets: Secrets,
+) -> Result<Schema, Error> {
     let reader = Reader { client, version, absent: Absent::default() };
     let second = Reader { client: second, ..reader };
     let results = tokio::join!(
@@ -100,11 +121,14 @@ pub async fn read_over(client: &Client, second: &Client, version: u32) -> Result
         roles_named(reader),
         privileges::read(reader),
         database::read(reader),
+        kept::read(reader, secrets == Secrets::Taken),
     );
-    let (a, b, c, d, e, f, g) = results;
-    let (((mut drafts, comments), (edges, members)), (dependents, (named, (privileges, database)))) =
-        both(both(a, both(b, c)), both(d, both(e, both(f, g))))?;
-    let (alias, brought) = attach::leave_to_extensions(&mut drafts, members);
+    let (a, b, c, d, e, f, g, h) = results;
+    let (((mut drafts, comments), (edges, members)), (dependents, (named, (privileges, (database, kept))))) =
+        both(both(a, both(b, c)), both(d, both(e, both(f, both(g, h)))))?;
+    let (mut alias, brought) = attach::leave_to_extensions(&mut drafts, members, &kept.of_queues);
+    alias.extend(kept.of_queues);
+    drafts.extend(kept.drafts);
     schemas::mark(&mut drafts, dependents);
     attach::roles(&mut drafts, named);
     attach::comments(&mut drafts, comments);

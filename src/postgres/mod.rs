@@ -8,6 +8,7 @@ pub mod copy;
 pub mod ddl;
 pub mod dsn;
 pub mod error;
+pub mod extensions;
 mod interpret;
 pub mod passfile;
 pub mod quote;

@@ -144,6 +144,11 @@ impl Attempt<'_> {
         self.save(log)?;
 
         let (catalog, plan, counts) = self.make_before(catalog, plan, &objects, log).await?;
+        for note in plan.notes.iter().filter(|note| !log.warnings.contains(note)).cloned().collect::<Vec<_>>()
+        {
+            self.events.warn(note.clone());
+            log.warnings.push(note);
+        }
         if !self.options.objects.data {
             return self.make_after(&objects, &going, log).await;
         }

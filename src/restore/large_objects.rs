@@ -59,6 +59,8 @@ pub fn fit(index: u32, table: &model::Table, catalog: &Catalog) -> Result<TableP
         from_item: STAGE.to_owned(),
         columns: table.columns.iter().map(|c| c.name.clone()).collect(),
         forms: table.columns.iter().map(|c| c.form).collect(),
+        left_out: Vec::new(),
+        kept: Vec::new(),
         casts: vec![String::new(); table.columns.len()],
         copy_options: settings::copy_options(&catalog.server.encoding),
         key: None,

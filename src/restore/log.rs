@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Mode;
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
+use crate::schema::script::LeftStatement;
 
 /// How far a restore has come, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +106,9 @@ pub struct RestoreLog {
     pub objects_removed: Vec<String>,
     /// Objects that the target has otherwise than the archive, and that were left as they are: what differs.
     pub objects_differing: BTreeMap<String, String>,
+    /// Statements that the role may not run, for somebody who may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statements_left: Vec<LeftStatement>,
     /// How triggers and rules were kept from acting, and foreign keys where the replica role did it.
     pub triggers_held_by: Option<String>,
     /// Elsewhere: what became of each foreign key while rows were written.
@@ -120,6 +124,12 @@ pub struct RestoreLog {
 }
 
 impl RestoreLog {
+    /// Whether a restore that is committed has done all that it was asked for.
+    pub fn how_far(&self) -> Status {
+        let all = self.tables_failed.is_empty() && self.statements_left.is_empty();
+        if all { Status::Completed } else { Status::Partial }
+    }
+
     /// A log that has just begun.
     pub fn new(operation: &str, mode: Mode, target: String, backup_file: String) -> RestoreLog {
         RestoreLog {
@@ -147,6 +157,7 @@ impl RestoreLog {
             objects_replaced: Vec::new(),
             objects_removed: Vec::new(),
             objects_differing: BTreeMap::new(),
+            statements_left: Vec::new(),
             triggers_held_by: None,
             foreign_keys_held: BTreeMap::new(),
             transaction_id: None,

@@ -228,28 +228,85 @@ pub async fn apply(
     step: Step,
     fixed: &[&str],
 ) -> Result<(), tokio_postgres::Error> {
+    let keeps = !table.kept.is_empty() && difference.different > 0;
+    if keeps && matches!(step, Step::Replace | Step::Remove { differing: true }) {
+        client.batch_execute(&keep_statement(table)).await?;
+    }
     client.batch_execute(USERS_PATH).await?;
     let come = difference.archived_only + difference.different;
     match step {
         Step::Replace => {
             delete(client, table, difference, true).await?;
-            if come > 0 {
-                client.batch_execute(&insert_statement(table, "")).await?;
-            }
+            insert(client, table, come, keeps).await?;
         }
         Step::Remove { differing } => delete(client, table, difference, differing).await?,
         Step::Change if difference.different > 0 => {
             client.batch_execute(&update_statement(table, fixed)).await?;
         }
-        Step::Add { differing: true } if come > 0 => {
-            client.batch_execute(&insert_statement(table, "")).await?;
-        }
+        Step::Add { differing: true } => insert(client, table, come, keeps).await?,
         Step::Add { differing: false } if difference.archived_only > 0 => {
-            client.batch_execute(&insert_statement(table, " WHERE d.live IS NULL")).await?;
+            client.batch_execute(&insert_statement(table, NEW)).await?;
         }
         Step::Change | Step::Add { .. } => {}
     }
     client.batch_execute("SET LOCAL search_path = ''").await
+}
+
+/// Of the listed differences: archived rows that meet no live one.
+const NEW: &str = " WHERE d.live IS NULL";
+
+/// Inserts what was removed to be replaced, and what is new.
+async fn insert(
+    client: &Client,
+    table: &TablePlan,
+    rows: u64,
+    keeps: bool,
+) -> Result<(), tokio_postgres::Error> {
+    if rows == 0 {
+        return Ok(());
+    }
+    if keeps {
+        client.batch_execute(&insert_with_kept(table)).await?;
+    }
+    client.batch_execute(&insert_statement(table, if keeps { NEW } else { "" })).await
+}
+
+fn kept_name(table: &TablePlan) -> String {
+    format!("{}.pgkeep_kept_{}", table.staged_in, table.index)
+}
+
+/// Sets aside what live rows that are about to be replaced have in columns of which the archive does not know.
+fn keep_statement(table: &TablePlan) -> String {
+    let kept = kept_name(table);
+    format!(
+        "{} SELECT d.staged, {} FROM {} AS t JOIN {} AS d
+            ON t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table
+         WHERE d.staged IS NOT NULL",
+        create_as(table, &kept),
+        of_alias("t", &table.kept),
+        table.from_item,
+        difference_name(table)
+    )
+}
+
+/// The replaced rows, with that.
+fn insert_with_kept(table: &TablePlan) -> String {
+    let columns: Vec<String> = table.columns.iter().chain(&table.kept).map(|c| quote::ident(c)).collect();
+    format!(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE
+         SELECT {}, {} FROM {} AS k JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) k.staged",
+        table.quoted,
+        columns.join(", "),
+        of_alias("s", &table.columns),
+        of_alias("k", &table.kept),
+        kept_name(table),
+        stage_name(table)
+    )
+}
+
+/// `s."a", s."b"`
+fn of_alias(alias: &str, columns: &[String]) -> String {
+    columns.iter().map(|c| format!("{alias}.{}", quote::ident(c))).collect::<Vec<_>>().join(", ")
 }
 
 /// A published table without replica identity refuses even a DELETE of no row, so that there is none without need.

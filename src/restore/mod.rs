@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod create;
 pub mod equal;
 pub mod fate;
+pub mod fit;
 pub mod foreign_keys;
 pub mod large_objects;
 pub mod left_on;
@@ -30,11 +31,14 @@ pub mod verify;
 mod write;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::model::Header;
+use crate::host::Profile;
+use crate::schema::script::Left;
 use crate::selection::TableFilter;
 use objects::ObjectOptions;
 
@@ -74,9 +78,18 @@ pub struct RestoreOptions {
     pub critical: Vec<String>,
     /// What of the schema is restored, and how.
     pub objects: ObjectOptions,
+    /// Whose server the target is on; found out when it is looked at.
+    pub host: Arc<Profile>,
 }
 
 impl RestoreOptions {
+    /// The same for a target on a server of this host. Where much of it is the host's, nobody who restores may do everything:
+    /// what others have to do is collected.
+    pub fn on(mut self, host: Arc<Profile>) -> RestoreOptions {
+        self.objects.style.left = (!host.schemas.is_empty()).then(Left::default);
+        RestoreOptions { host, ..self }
+    }
+
     /// Whether this undoes a restore that touched objects.
     pub fn undoes_objects(&self, header: &Header) -> bool {
         self.rollback && header.guards.as_ref().is_some_and(|g| !g.objects.is_empty())

@@ -3,6 +3,7 @@
 pub mod adapt;
 pub mod apply;
 pub mod change;
+pub mod grants;
 pub mod places;
 pub mod plan;
 pub mod removal;
@@ -15,9 +16,9 @@ use crate::failure::Failure;
 use plan::{ObjectPlan, OfTables};
 
 use crate::archive::model::{self, Header};
+use crate::postgres::ddl::Secrets;
 use crate::schema::script::Style;
 use crate::schema::{Kind, Object, Schema, Section, scope};
-use crate::selection::TableFilter;
 
 /// What becomes of an object that the target has already, and that differs from the archived one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,12 +83,18 @@ impl ObjectOptions {
     }
 }
 
-/// The archived objects that these options and patterns choose, in the archive's order, as a server of `version` takes
-/// them.
-pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions, version: u32) -> Vec<Object> {
+/// The archived objects that these options choose, in the archive's order, as a server of `version` takes them: none that
+/// the target's host brings himself.
+pub fn chosen(header: &Header, options: &RestoreOptions, version: u32) -> Vec<Object> {
+    let (filter, host, options) = (&options.filter, &options.host, &options.objects);
     let Some(schema) = header.schema.as_ref().filter(|_| options.any_objects()) else { return Vec::new() };
     let mut objects = schema.objects.clone();
     adapt::to_version(&mut objects, header.source.server_version_num, version);
+    let brought = host.brings(&objects);
+    if !brought.is_empty() {
+        let others = (0..objects.len()).filter(|at| !brought.contains(at)).collect();
+        objects = scope::keep(objects, &others);
+    }
     if !filter.is_all() {
         objects = scope::choose(objects, filter).objects;
     }
@@ -104,6 +111,13 @@ pub fn chosen(header: &Header, filter: &TableFilter, options: &ObjectOptions, ve
     if kept.len() == objects.len() { objects } else { scope::keep(objects, &kept) }
 }
 
+/// Whether what is in a vault is in question.
+pub fn secrets(header: &Header) -> Secrets {
+    let archived = header.schema.iter().flat_map(|s| &s.objects).any(|o| o.kind == Kind::Secret);
+    let touched = header.guards.iter().flat_map(|g| &g.objects).any(|t| t.starts_with("SECRET "));
+    if archived || touched { Secrets::Taken } else { Secrets::Left }
+}
+
 /// Plans how the chosen objects meet those of the target. Undoing a restore is about what that restore touched, and
 /// about nothing else.
 pub fn plan(
@@ -114,14 +128,25 @@ pub fn plan(
     not_in_place: &HashSet<String>,
 ) -> Result<ObjectPlan, Failure> {
     let touched = options.rollback.then(|| header.guards.as_ref().map_or(&[][..], |g| g.objects.as_slice()));
-    ObjectPlan::new(
-        archived,
-        live,
-        &options.objects,
-        touched,
-        &of_tables(header, options.rollback),
-        not_in_place,
-    )
+    let of_tables = of_tables(header, options.rollback);
+    // Of what the host brings a restore changes privileges alone, see `grants`.
+    let brought: HashSet<&str> = match touched {
+        Some(_) => options
+            .host
+            .brings(&live.objects)
+            .into_iter()
+            .map(|at| live.objects[at].identity.as_str())
+            .collect(),
+        None => HashSet::new(),
+    };
+    let own =
+        touched.map(|all| all.iter().filter(|t| !brought.contains(t.as_str())).cloned().collect::<Vec<_>>());
+    let mut plan =
+        ObjectPlan::new(archived, live, &options.objects, own.as_deref(), &of_tables, not_in_place)?;
+    if options.objects.only.is_empty() && options.objects.post_data && !options.objects.style.no_privileges {
+        plan.grants = grants::of_users(header, live, options, touched);
+    }
+    Ok(plan)
 }
 
 /// What the header says of tables beside their definitions. A partition's rows come with those of its table.

@@ -3,16 +3,19 @@
 
 use std::collections::HashSet;
 
+use super::fit::{Fit, cast, fit};
 use super::large_objects;
 use super::objects::plan::ObjectPlan;
 use super::stage;
-use crate::archive::model::{self, Header};
+use crate::archive::model;
+use crate::archive::reader::Archive;
 use crate::backup::readable::row_security_failure;
 use crate::failure::{Failure, FailureKind};
+use crate::host::Profile;
 use crate::postgres::catalog::{
-    Catalog, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo,
+    Catalog, ColumnInfo, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo,
 };
-use crate::postgres::{quote, settings};
+use crate::postgres::{extensions, quote, settings};
 use crate::row::CellForm;
 use crate::selection::TableFilter;
 
@@ -29,10 +32,14 @@ pub struct TablePlan {
     pub quoted: String,
     /// What stands behind FROM and DELETE FROM.
     pub from_item: String,
-    /// Columns in the archive's order.
+    /// Columns in the archive's order, by their names in the target.
     pub columns: Vec<String>,
-    /// How each column is written in the archive.
+    /// How each archived column is written, those too that are left out.
     pub forms: Vec<CellForm>,
+    /// Which archived columns are left out, because the host's table does not have them; empty: none.
+    pub left_out: Vec<bool>,
+    /// Columns of the target that the archive does not have, and that a row keeps when it is replaced.
+    pub kept: Vec<String>,
     /// `::type` for a column of a domain, else empty. Rows are staged and compared as what a domain is over: its
     /// constraints are the target's business, and a row that is not written need not meet them (NOT VALID).
     pub casts: Vec<String>,
@@ -75,16 +82,20 @@ pub struct RestorePlan {
     pub joining: Vec<u32>,
     /// `oid`s of tables that the restore has just made: nothing is in them that rows could meet.
     pub fresh: HashSet<u32>,
+    /// What is to be said of columns of the host's tables that differ.
+    pub notes: Vec<String>,
 }
 
 impl RestorePlan {
     /// Plans a restore of the archived tables that `filter` wants.
     pub fn new(
-        header: &Header,
+        archive: &Archive,
         catalog: &Catalog,
         filter: &TableFilter,
         objects: &ObjectPlan,
+        host: &Profile,
     ) -> Result<RestorePlan, Failure> {
+        let header = archive.header();
         let (coming, going) = (objects.coming(), objects.going());
         let taking = objects.extensions_going();
         let is_in = |set: &HashSet<(String, String)>, schema: &str, name: &str| {
@@ -104,7 +115,12 @@ impl RestorePlan {
         let mut plan = RestorePlan::default();
         let mut chosen = HashSet::new();
         for (index, table) in header.tables.iter().enumerate() {
-            if !filter.wants(&table.schema, &table.name) {
+            let is_users = || {
+                let live = catalog.find(&table.schema, &table.name);
+                is_in(&coming, &table.schema, &table.name) || live.is_some_and(|live| !host.owns(live))
+            };
+            let carried = host.shares_rows(&table.schema, &table.name) || is_users();
+            if !carried || !filter.wants(&table.schema, &table.name) {
                 continue;
             }
             chosen.insert(index as u32);
@@ -119,33 +135,45 @@ impl RestorePlan {
             if is_in(&coming, &table.schema, &table.name) || objects.makes_extension(&table.extension) {
                 continue;
             }
-            match fit(catalog, table) {
-                Ok(relation) => plan.tables.push(TablePlan {
-                    index: index as u32,
-                    shown: table.shown(),
-                    relation: relation.oid,
-                    quoted: relation.quoted(),
-                    from_item: relation.from_item(),
-                    columns: table.columns.iter().map(|c| c.name.clone()).collect(),
-                    forms: table.columns.iter().map(|c| c.form).collect(),
-                    casts: table.columns.iter().map(|c| cast(relation, &c.name)).collect(),
-                    copy_options: settings::copy_options(&catalog.server.encoding),
-                    key: catalog
-                        .key(relation.oid, |name| table.columns.iter().any(|c| c.name == name))
-                        .cloned(),
-                    extension: table.extension.clone(),
-                    removable: removable(table, relation),
-                    staged_in: stage::TEMPORARY,
-                }),
+            match fit(catalog, table, host) {
+                Ok(Fit { relation, columns, kept, notes }) => {
+                    plan.notes.extend(notes);
+                    let left_out: Vec<bool> = columns.iter().map(Option::is_none).collect();
+                    let taken: Vec<&ColumnInfo> = columns.into_iter().flatten().collect();
+                    plan.tables.push(TablePlan {
+                        index: index as u32,
+                        shown: table.shown(),
+                        relation: relation.oid,
+                        quoted: relation.quoted(),
+                        from_item: relation.from_item(),
+                        columns: taken.iter().map(|c| c.name.clone()).collect(),
+                        forms: table.columns.iter().map(|c| c.form).collect(),
+                        left_out: if left_out.contains(&true) { left_out } else { Vec::new() },
+                        kept,
+                        casts: taken.iter().map(|c| cast(c)).collect(),
+                        copy_options: settings::copy_options(&catalog.server.encoding),
+                        key: catalog.key(relation.oid, |name| taken.iter().any(|c| c.name == name)).cloned(),
+                        extension: table.extension.clone(),
+                        removable: removable(table, relation),
+                        staged_in: stage::TEMPORARY,
+                    });
+                }
+                // A version of the host's may do without a table, of which nobody misses anything.
+                Err(_)
+                    if host.manages(&table.schema) && archive.totals().table_rows.get(index) == Some(&0) => {}
                 Err(reason) => {
                     let left = objects.left.get(&(table.schema.clone(), table.name.clone()));
                     plan.misfits.push((table.shown(), left.cloned().unwrap_or(reason)));
                 }
             }
         }
-        let gone = catalog.relations.iter().filter(|r| {
-            is_in(&going, &r.schema, &r.name) || r.extension.as_deref().is_some_and(|e| taking.contains(e))
-        });
+        // What stays behind when its database is backed up may not even be locked.
+        let goes_along = |r: &Relation| {
+            r.extension.as_deref().is_some_and(|e| taking.contains(e))
+                && host.carries_rows(r)
+                && !extensions::keeps_objects(r)
+        };
+        let gone = catalog.relations.iter().filter(|r| is_in(&going, &r.schema, &r.name) || goes_along(r));
         plan.going = gone.map(|r| r.oid).collect();
         let joining = objects.attached();
         let stays = |r: &&Relation| is_in(&joining, &r.schema, &r.name) && !plan.going.contains(&r.oid);
@@ -153,9 +181,17 @@ impl RestorePlan {
         plan.set_aside_overlaps(catalog, &objects.detached());
         for sequence in &header.sequences {
             // A sequence that no table uses goes along when all tables do.
-            let wanted = filter.is_all() || sequence.used_by.iter().any(|t| chosen.contains(t));
+            let live =
+                catalog.sequences.iter().find(|s| s.schema == sequence.schema && s.name == sequence.name);
+            let is_hosts = host.manages(&sequence.schema) && live.is_none_or(|live| !live.is_owner);
+            let with_all = filter.is_all() && !is_hosts;
+            let wanted = with_all || sequence.used_by.iter().any(|t| chosen.contains(t));
+            // That of a queue comes with its table.
+            let with_table =
+                |t: &u32| header.tables.get(*t as usize).is_some_and(|t| is_in(&coming, &t.schema, &t.name));
             let comes = is_in(&coming, &sequence.schema, &sequence.name)
-                || objects.makes_extension(&sequence.extension);
+                || objects.makes_extension(&sequence.extension)
+                || sequence.extension.is_some() && sequence.used_by.iter().any(with_table);
             if !wanted || comes {
                 continue;
             }
@@ -355,54 +391,13 @@ fn with_own_rows<'a>(catalog: &'a Catalog, relation: &'a Relation, all: &mut Vec
 
 /// The condition on rows that may be removed. It is the target's own: the archive's is no SQL of ours to run.
 fn removable(table: &model::Table, relation: &Relation) -> Option<String> {
+    let of_extension = extensions::removable(relation.extension.as_deref(), &relation.schema, &relation.name);
+    if of_extension.is_some() {
+        return of_extension;
+    }
     let given = |condition: &&String| !condition.trim().is_empty();
     table.condition.as_ref().filter(given)?;
     Some(relation.condition.as_ref().filter(given).cloned().unwrap_or_else(|| "WHERE false".to_owned()))
-}
-
-/// `::type` where the column is of a domain over that type.
-fn cast(relation: &Relation, column: &str) -> String {
-    let over = relation.columns.iter().find(|c| c.name == column).and_then(|c| c.domain_over.as_ref());
-    over.map(|name| format!("::{name}")).unwrap_or_default()
-}
-
-/// The target table that takes the rows of `table`, or why none does.
-fn fit<'a>(catalog: &'a Catalog, table: &model::Table) -> Result<&'a Relation, String> {
-    let relation = catalog
-        .find(&table.schema, &table.name)
-        .filter(|r| r.kind != RelationKind::Foreign)
-        .ok_or("the target has no such table")?;
-    if let Some(foreign) = catalog.leaves(relation).into_iter().find(|r| r.kind == RelationKind::Foreign) {
-        return Err(format!(
-            "its partition {} is a foreign table, whose rows live on another server",
-            foreign.shown()
-        ));
-    }
-    let mut differences = Vec::new();
-    for column in &table.columns {
-        match relation.columns.iter().find(|c| c.name == column.name) {
-            None => {
-                differences.push(format!("column {} is missing in the target", quote::ident(&column.name)))
-            }
-            Some(live) if live.generated => differences.push(format!(
-                "column {} is generated in the target, plain in the archive",
-                quote::ident(&column.name)
-            )),
-            Some(live) if live.type_name != column.type_name => differences.push(format!(
-                "column {} is {} in the target, {} in the archive",
-                quote::ident(&column.name),
-                live.type_name,
-                column.type_name
-            )),
-            Some(_) => {}
-        }
-    }
-    for live in relation.columns.iter().filter(|c| !c.generated) {
-        if !table.columns.iter().any(|c| c.name == live.name) {
-            differences.push(format!("column {} is not in the archive", quote::ident(&live.name)));
-        }
-    }
-    if differences.is_empty() { Ok(relation) } else { Err(differences.join("; ")) }
 }
 
 /// Orders tables so that those referred to come first. Tables of a circle keep their order among themselves.

@@ -73,6 +73,8 @@ pub async fn prepare(
     }
     let session = lead(connector, events, cancel).await?;
     connector.refuse_sharing(&session).await?;
+    let host = Arc::new(connector.host(&session.client).await?.clone());
+    let options = options.on(host);
     let looked = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Failure::interrupted()),
@@ -128,8 +130,7 @@ async fn prepare_to_create(
     connector.refuse_sharing(&session).await?;
     let look = async {
         create::check_absent(&session.client, &connector.info().dbname).await?;
-        let archived =
-            objects::chosen(archive.header(), &options.filter, &options.objects, session.server_version_num);
+        let archived = objects::chosen(archive.header(), &options, session.server_version_num);
         requirements::check(&session.client, &archived, archive.header().schema.as_ref(), &options.objects)
             .await?;
         Ok::<_, Failure>(archived)
@@ -224,12 +225,12 @@ async fn look_within(
     if options.rollback {
         looked.note("database", check_same_target(archive, &catalog));
     }
-    let archived =
-        objects::chosen(archive.header(), &options.filter, &options.objects, session.server_version_num);
+    let archived = objects::chosen(archive.header(), options, session.server_version_num);
     let mut object_plan = ObjectPlan::default();
     if !archived.is_empty() || options.undoes_objects(archive.header()) {
         let schema = archive.header().schema.as_ref();
-        let live = ddl::read(client, session.server_version_num).await?;
+        let live =
+            ddl::read_with(client, session.server_version_num, objects::secrets(archive.header())).await?;
         let alone =
             !options.rollback && !options.dry_run && !options.keep_going && options.objects.only.is_empty();
         if alone && objects::is_as_new(&live, &archived) {
@@ -253,7 +254,7 @@ async fn look_within(
         let coming: Vec<Object> = object_plan.make.iter().chain(changed).cloned().collect();
         looked.note("needs", requirements::check(client, &coming, schema, &options.objects).await);
     }
-    let planned = RestorePlan::new(archive.header(), &catalog, &options.filter, &object_plan);
+    let planned = RestorePlan::new(archive, &catalog, &options.filter, &object_plan, &options.host);
     let Some(mut plan) = looked.note("tables", planned) else { return Ok(looked) };
     if !options.objects.data {
         plan = RestorePlan { going: plan.going, ..RestorePlan::default() };

@@ -93,8 +93,9 @@ impl Rebuild<'_> {
         let live = ddl::read(client, self.session.server_version_num).await?;
         let catalog = Catalog::read(client).await?;
         // No tables are there but those of extensions.
-        let (header, filter) = (self.archive.header(), &self.options.filter);
-        let plan = RestorePlan::new(header, &catalog, filter, &ObjectPlan::default())?;
+        let filter = &self.options.filter;
+        let plan =
+            RestorePlan::new(self.archive, &catalog, filter, &ObjectPlan::default(), &self.options.host)?;
         let plan = RestorePlan { large_objects: None, misfits: Vec::new(), ..plan };
         let (path, _) = Safety {
             session: self.session,
@@ -192,10 +193,11 @@ impl Rebuild<'_> {
             let catalog = Catalog::read(client).await?;
             client.batch_execute("ROLLBACK").await?;
             let mut plan = RestorePlan::new(
-                self.archive.header(),
+                self.archive,
                 &catalog,
                 &self.options.filter,
                 &ObjectPlan::default(),
+                &self.options.host,
             )?;
             extensions::name_missing(self, &mut plan, log);
             if !plan.misfits.is_empty() {
@@ -223,9 +225,16 @@ impl Rebuild<'_> {
         }
         after.rest(self, &sessions).await?;
         // With everything in place: what reads tables under other roles' privileges, and what would act upon the rest.
+        let left = self.options.objects.style.left.clone();
+        if let Some(left) = left.clone() {
+            self.session.on_notice(Arc::new(move |notice| left.hear(&notice.sqlstate)));
+        }
         self.privileges(log).await?;
         self.define(|o| o.kind.is_last() && o.kind != Kind::EventTrigger).await?;
         self.define(|o| o.kind == Kind::EventTrigger).await?;
+        if let Some(left) = left {
+            log.statements_left = left.take();
+        }
         client
             .batch_execute(
                 "RESET synchronous_commit; RESET maintenance_work_mem; SELECT pg_catalog.set_config('pgkeep.search_path', '', false)",

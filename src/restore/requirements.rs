@@ -64,7 +64,10 @@ pub async fn check_may_make(
     let is_there = |schema: &str| rows.iter().any(|r| (r.get::<_, &str>(0), r.get(1)) == ("schema", schema));
     let makes_schemas = objects.iter().any(|o| o.kind == Kind::Schema && !is_there(&o.name));
     // What belongs to a table is its owner's to make, and an extension knows itself where it may.
-    let stands_alone = |o: &&Object| o.table.is_none() && !o.create.is_empty() && o.kind != Kind::Extension;
+    let is_left = |kind: Kind| options.style.left.is_some() && may_be_left(kind);
+    let stands_alone = |o: &&Object| {
+        o.table.is_none() && !o.create.is_empty() && o.kind != Kind::Extension && !is_left(o.kind)
+    };
     let schemas: HashSet<&str> =
         objects.iter().filter(stands_alone).filter_map(|o| o.schema.as_deref()).collect();
     let lacks = rows.iter().filter(|row| !row.get::<_, bool>(2));
@@ -84,6 +87,12 @@ pub async fn check_may_make(
     Err(Failure::new(FailureKind::Access, what)
         .state("the target is untouched")
         .next(lacks.iter().map(grant).collect::<Vec<_>>().join(" ")))
+}
+
+/// Whether objects of this kind, standing alone, may be left to others: a restore goes on without, and whatever cannot do
+/// without will say so.
+pub fn may_be_left(kind: Kind) -> bool {
+    matches!(kind, Kind::Function | Kind::Procedure)
 }
 
 /// Names in the first column of a query's answer.

@@ -133,7 +133,7 @@ impl Prepared {
             return Err(failure);
         }
         log.roles_created = made_roles;
-        log.status = if log.tables_failed.is_empty() { Status::Completed } else { Status::Partial };
+        log.status = log.how_far();
         Ok(())
     }
 
@@ -328,9 +328,9 @@ impl Prepared {
             Ok(transaction) => transaction,
             Err(failure) => return Err(self.undo(failure, log, applied).await),
         };
-        let partial = !log.tables_failed.is_empty();
+        let how_far = log.how_far();
         let committed = |log: &mut RestoreLog| {
-            log.status = if partial { Status::Partial } else { Status::Completed };
+            log.status = how_far;
         };
         // It cannot be taken back, but nobody has to wait for a network that holds back the answer.
         let answer = tokio::select! {

@@ -87,7 +87,7 @@ impl Safety<'_> {
         });
         let sequences: HashSet<u32> =
             self.plan.sequences.iter().map(|s| s.target.oid).chain(removed.map(|s| s.oid)).collect();
-        readable::check_readable(&self.catalog, &plan, &sequences)?;
+        readable::check_readable(&self.catalog, &plan, &sequences, &[])?;
         self.catalog.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
         let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
         plannable::give_up_unplannable(client, &self.catalog, &mut plan).await?;

@@ -169,7 +169,7 @@ fn decode(
     let (sender, receiver) = mpsc::channel(8);
     tokio::task::spawn_blocking(move || {
         let name: Arc<str> = Arc::from(table.shown.as_str());
-        let decoder = RowDecoder::new(table.forms.clone());
+        let decoder = RowDecoder::new(table.forms.clone()).without(table.left_out.clone());
         let mut buffer = Vec::with_capacity(2 * MESSAGE_BYTES);
         let invalid = |what: String| Failure::new(FailureKind::Archive, what);
         let mut work = || -> Result<(), Failure> {

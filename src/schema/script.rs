@@ -1,6 +1,11 @@
 //! Objects as statements to run, in the way that was asked for.
 
-use super::{Grant, Object};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Grant, Kind, Object};
 
 /// What is left out of, or added to, the statements of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,7 +18,78 @@ pub struct Style {
     pub no_tablespaces: bool,
     /// The role that the statements are run under, where it is not the session's own.
     pub role: Option<String>,
+    /// Where statements go that the role may not run, and that others' objects are about; none: such a statement is a
+    /// failure.
+    pub left: Option<Left>,
 }
+
+/// A statement that somebody with the right to has to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftStatement {
+    /// The object that it is about, by identity.
+    pub object: String,
+    /// The statement, without a semicolon.
+    pub sql: String,
+    /// What the server said.
+    pub reason: String,
+}
+
+/// Statements that were left to others. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    statements: Arc<Mutex<Vec<LeftStatement>>>,
+    in_vain: Arc<AtomicU64>,
+}
+
+impl Left {
+    /// Adds one.
+    pub fn push(&self, statement: LeftStatement) {
+        let mut all = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains(&statement) {
+            all.push(statement);
+        }
+    }
+
+    /// Hears the server's warnings, by SQLSTATE: who may not grant or revoke something hears of it in no other way
+    /// (privilege_not_granted, privilege_not_revoked).
+    pub fn hear(&self, sqlstate: &str) {
+        if matches!(sqlstate, "01007" | "01006") {
+            self.in_vain.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many such warnings there have been.
+    pub fn in_vain(&self) -> u64 {
+        self.in_vain.load(Ordering::Relaxed)
+    }
+
+    /// Whether one is about this object.
+    pub fn has(&self, object: &str) -> bool {
+        self.statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .any(|left| left.object == object)
+    }
+
+    /// Nobody has to run those about this object any more.
+    pub fn forget(&self, object: &str) {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).retain(|left| left.object != object);
+    }
+
+    /// Takes them all.
+    pub fn take(&self) -> Vec<LeftStatement> {
+        std::mem::take(&mut self.statements.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl PartialEq for Left {
+    fn eq(&self, other: &Left) -> bool {
+        Arc::ptr_eq(&self.statements, &other.statements)
+    }
+}
+
+impl Eq for Left {}
 
 /// A name as SQL, quoted if it has to be.
 pub fn ident(name: &str) -> String {
@@ -219,6 +295,16 @@ impl Object {
         self.drop.iter().map(|sql| if_exists(sql)).collect()
     }
 
+    /// The object as anybody may see it: of a secret, that there is one.
+    pub fn concealed(&self) -> Object {
+        let mut object = self.clone();
+        if object.kind == Kind::Secret {
+            object.create = vec![format!("-- {} is in the archive, and nowhere else", object.identity)];
+            object.drop.clear();
+        }
+        object
+    }
+
     /// The roles that the object's statements name.
     pub fn roles<'a>(&'a self, style: &Style) -> impl Iterator<Item = &'a str> {
         let owner = self.owner.as_deref().filter(|_| !style.no_owner);
@@ -230,21 +316,21 @@ impl Object {
 
 /// Grants, each under the role that gave it.
 pub fn grants(all: &[Grant], style: &Style) -> Vec<String> {
-    let mut statements = Vec::with_capacity(all.len());
-    for grant in all {
-        match grant.grantor.as_ref().filter(|_| !style.no_owner) {
-            None => statements.push(grant.sql.clone()),
-            Some(grantor) => {
-                statements.push(format!("SET ROLE {}", ident(grantor)));
-                statements.push(grant.sql.clone());
-                statements.push(match &style.role {
-                    Some(role) => format!("SET ROLE {}", ident(role)),
-                    None => "RESET ROLE".to_owned(),
-                });
-            }
-        }
+    all.iter().flat_map(|grant| grant.statements(style)).collect()
+}
+
+impl Grant {
+    /// The statement, under the role that gave the privilege.
+    pub fn statements(&self, style: &Style) -> Vec<String> {
+        let Some(grantor) = self.grantor.as_ref().filter(|_| !style.no_owner) else {
+            return vec![self.sql.clone()];
+        };
+        let back = match &style.role {
+            Some(role) => format!("SET ROLE {}", ident(role)),
+            None => "RESET ROLE".to_owned(),
+        };
+        vec![format!("SET ROLE {}", ident(grantor)), self.sql.clone(), back]
     }
-    statements
 }
 
 /// A string constant, where `standard_conforming_strings` is on, as every script sets it.

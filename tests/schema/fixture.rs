@@ -12,8 +12,6 @@
 //! database; the roles that they name are in `fixtures/roles.sql`,
 //! and `fixtures/extension/` is an extension that they use.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -79,24 +77,7 @@ pub fn prepare(cluster: &Cluster) {
         let in_place = format!("{url}?options=-c%20allow_in_place_tablespaces%3Don");
         query(&in_place, "CREATE TABLESPACE object_space LOCATION ''");
     }
-    install_extension(cluster);
-}
-
-/// Puts the files of `fixtures/extension/` where the server looks, if this is a server of ours and not the system's.
-fn install_extension(cluster: &Cluster) {
-    let folder = cluster.postgres.bin_dir.join("../share/postgresql/extension");
-    if !cluster.postgres.is_fetched() || !folder.is_dir() {
-        return;
-    }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/extension");
-    for entry in std::fs::read_dir(source).unwrap() {
-        let entry = entry.unwrap();
-        // Another process may be at it, or reading.
-        let mut file = tempfile::NamedTempFile::new_in(&folder).unwrap();
-        file.write_all(&std::fs::read(entry.path()).unwrap()).unwrap();
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).unwrap();
-        file.persist(folder.join(entry.file_name())).unwrap();
-    }
+    cluster.install_extensions("extension");
 }
 
 /// Leaves out the blocks for other majors; the lines keep their numbers.

@@ -5,6 +5,7 @@
 //! kills the server and removes the folder. `Drop` goes the same way.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -51,6 +52,8 @@ pub struct Options {
     pub hba: Option<String>,
     /// Such as `SQL_ASCII` or `LATIN1`; these get the locale C.
     pub encoding: Option<String>,
+    /// The superuser's name in place of `postgres`.
+    pub superuser: Option<String>,
     /// Files put into the data folder, readable by the server alone: certificates and keys.
     pub files: Vec<(String, Vec<u8>)>,
 }
@@ -61,6 +64,7 @@ pub struct Cluster {
     pub postgres: Postgres,
     pub port: u16,
     folder: PathBuf,
+    superuser: String,
     server: Mutex<Option<Child>>,
     watchdog: Child,
 }
@@ -73,7 +77,9 @@ impl Cluster {
         });
         let folder = make_folder();
         let watchdog = spawn_watchdog(&folder);
-        let mut cluster = Cluster { postgres, port: 0, folder, server: Mutex::new(None), watchdog };
+        let superuser = options.superuser.clone().unwrap_or_else(|| "postgres".to_owned());
+        let mut cluster =
+            Cluster { postgres, port: 0, folder, superuser, server: Mutex::new(None), watchdog };
         cluster.init_data(&options);
         cluster.configure(&options);
         // The port is free when it is chosen, and may be taken by another process before the server binds it.
@@ -91,7 +97,7 @@ impl Cluster {
 
     /// The superuser's URL of a database.
     pub fn url(&self, database: &str) -> String {
-        self.url_as("postgres", PASSWORD, database)
+        self.url_as(&self.superuser, PASSWORD, database)
     }
 
     pub fn url_as(&self, user: &str, password: &str, database: &str) -> String {
@@ -181,6 +187,25 @@ impl Cluster {
             .unwrap_or_default()
     }
 
+    /// Puts the extensions of a folder of `fixtures/` where the server looks, if this is a server of ours and not the
+    /// system's; whether it is.
+    pub fn install_extensions(&self, fixtures: &str) -> bool {
+        let folder = self.postgres.bin_dir.join("../share/postgresql/extension");
+        if !self.postgres.is_fetched() || !folder.is_dir() {
+            return false;
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixtures);
+        for entry in std::fs::read_dir(source).unwrap() {
+            let entry = entry.unwrap();
+            // Another process may be at it, or reading.
+            let mut file = tempfile::NamedTempFile::new_in(&folder).unwrap();
+            file.write_all(&std::fs::read(entry.path()).unwrap()).unwrap();
+            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).unwrap();
+            file.persist(folder.join(entry.file_name())).unwrap();
+        }
+        true
+    }
+
     /// Whether `CREATE EXTENSION` would find it.
     pub fn has_extension(&self, name: &str) -> bool {
         let sql = format!("SELECT 1 FROM pg_available_extensions WHERE name = '{name}'");
@@ -205,7 +230,8 @@ impl Cluster {
             let output = self
                 .postgres
                 .command("initdb")
-                .args(["--username=postgres", "--auth=scram-sha-256", "--no-sync"])
+                .args(["--auth=scram-sha-256", "--no-sync"])
+                .arg(format!("--username={}", self.superuser))
                 .arg(format!("--pwfile={}", password_file.display()))
                 .arg(format!("--locale={locale}"))
                 .arg(format!("--encoding={encoding}"))

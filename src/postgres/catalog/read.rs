@@ -224,6 +224,7 @@ async fn read_relations(client: &Client) -> Result<Vec<Relation>, Error> {
                 .collect(),
             extension: row.get(18),
             condition: row.get(19),
+            left: false,
             unlogged: row.get(20),
             columns: Vec::new(),
         })
@@ -337,6 +338,7 @@ async fn read_sequence_list(client: &Client) -> Result<Vec<SequenceInfo>, Error>
             name: row.get(2),
             increment: row.get(3),
             used_by: row.get(4),
+            left: false,
             may_select: row.get(5),
             may_update: row.get(6),
             is_owner: row.get(7),

@@ -11,6 +11,8 @@ use crate::row::{CellForm, RowError, RowProblem, end, utf8};
 #[derive(Clone, Debug)]
 pub struct RowDecoder {
     forms: Vec<CellForm>,
+    /// Which cells are read and not written; empty: none.
+    left_out: Vec<bool>,
 }
 
 /// Why a cell cannot be translated; the caller knows the column.
@@ -28,7 +30,12 @@ impl From<Fault> for Trouble {
 impl RowDecoder {
     /// A decoder of rows with a cell of each of these forms.
     pub fn new(forms: Vec<CellForm>) -> Self {
-        RowDecoder { forms }
+        RowDecoder { forms, left_out: Vec::new() }
+    }
+
+    /// The same without the cells whose place in `left_out` is true.
+    pub fn without(self, left_out: Vec<bool>) -> Self {
+        RowDecoder { left_out, ..self }
     }
 
     /// Appends the COPY text row for `line`, with its line break; `line` itself has none. After an error `out`
@@ -55,9 +62,14 @@ impl RowDecoder {
             return Err(whole(open, RowProblem::NotAnArray).into());
         }
         let mut at = skip_space(line, open + 1);
+        // An empty text leaves nothing behind, so that they are counted.
+        let mut written = 0;
         for (i, form) in self.forms.iter().enumerate() {
+            let before = out.len();
             if i > 0 {
-                out.push(b'\t');
+                if written > 0 {
+                    out.push(b'\t');
+                }
                 if line.get(at) != Some(&b',') {
                     return Err(self.short(line, at, i).into());
                 }
@@ -72,6 +84,10 @@ impl RowDecoder {
                     return Err(CopyError::Cell { column: i + 1, position, problem });
                 }
             };
+            match self.left_out.get(i) {
+                Some(true) => out.truncate(before),
+                _ => written += 1,
+            }
         }
         if line.get(at) != Some(&b']') {
             return Err(self.long(line, at).into());

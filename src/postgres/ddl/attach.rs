@@ -9,11 +9,12 @@ use crate::postgres::catalog::{STAGING_COMMENT, STAGING_SCHEMA};
 use crate::schema::{Brought, Kind, Object, Section};
 
 /// Leaves out what belongs to extensions: their members, and what belongs to a table that is one, but for its place in a
-/// publication, which is the publication's. Returns, for each address that went with them, the extension that brings it;
+/// publication, which is the publication's, and what users put on the tables of queues. Returns, for each address that went with them, the extension that brings it;
 /// and what was left out.
 pub fn leave_to_extensions(
     drafts: &mut Vec<Draft>,
     members: HashMap<Address, Address>,
+    of_queues: &HashMap<Address, Address>,
 ) -> (HashMap<Address, Address>, Vec<Brought>) {
     let extensions = drafts.iter().filter(|d| d.at.class == class::EXTENSION);
     let extensions: HashMap<Address, String> = extensions.map(|d| (d.at, d.object.name.clone())).collect();
@@ -21,7 +22,8 @@ pub fn leave_to_extensions(
     let mut tables = HashMap::new();
     for draft in drafts.iter() {
         if let (class::CLASS, Some(extension)) = (draft.at.class, members.get(&draft.at)) {
-            tables.insert((draft.object.schema.clone(), draft.object.name.clone()), *extension);
+            let of_queue = of_queues.contains_key(&draft.at);
+            tables.insert((draft.object.schema.clone(), draft.object.name.clone()), (*extension, of_queue));
         }
     }
     let mut alias = members;
@@ -33,7 +35,10 @@ pub fn leave_to_extensions(
             .table
             .as_ref()
             .filter(|_| !of_publication && !tables.is_empty())
-            .and_then(|(schema, name)| tables.get(&(Some(schema.clone()), name.clone())).copied());
+            .and_then(|(schema, name)| tables.get(&(Some(schema.clone()), name.clone())))
+            // No function of the extension makes these.
+            .filter(|(_, of_queue)| !of_queue || !of_users(object))
+            .map(|(extension, _)| *extension);
         let Some(extension) = own.or(by_table) else { return true };
         alias.insert(draft.at, extension);
         let clauses = match &draft.body {
@@ -47,6 +52,15 @@ pub fn leave_to_extensions(
         false
     });
     (alias, brought)
+}
+
+/// What only users put on tables that an extension has made for them.
+fn of_users(object: &Object) -> bool {
+    match object.kind {
+        Kind::Trigger | Kind::Rule | Kind::RowSecurity | Kind::Policy => true,
+        Kind::Index => !object.name.ends_with("_vt_idx") && !object.name.starts_with("archived_at_idx_"),
+        _ => false,
+    }
 }
 
 /// Where something with a comment is: a draft, and which of its clauses.

@@ -55,6 +55,8 @@ pub mod class {
     pub const REFRESH: u32 = 5;
     pub const SHELL: u32 = 6;
     pub const PRIVILEGES: u32 = 7;
+    /// And the two behind it: what extensions keep, each kind by itself.
+    pub const KEPT: u32 = 8;
 }
 
 /// What `pg_depend` calls an object: the catalog that it is in (one of [`class`]) and its `oid` there.

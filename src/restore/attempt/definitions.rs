@@ -1,6 +1,7 @@
 //! What a try does about objects: plans it, and carries it out around the rows.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Attempt;
@@ -10,7 +11,7 @@ use crate::postgres::catalog::{Catalog, Relation};
 use crate::postgres::ddl;
 use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
-use crate::restore::objects::{self, change};
+use crate::restore::objects::{self, change, grants};
 use crate::restore::plan::RestorePlan;
 use crate::restore::{lock, roles, sequences, stage, verify};
 use crate::schema::{Object, Schema};
@@ -19,17 +20,12 @@ impl Attempt<'_> {
     /// How the archive's objects meet the target's; with the target's, where they had to be read.
     pub(super) async fn plan_objects(&self) -> Result<(ObjectPlan, Option<Schema>), Failure> {
         let header = self.archive.header();
-        let archived = objects::chosen(
-            header,
-            &self.options.filter,
-            &self.options.objects,
-            self.session.server_version_num,
-        );
+        let archived = objects::chosen(header, self.options, self.session.server_version_num);
         if archived.is_empty() && !self.options.undoes_objects(header) {
             return Ok((ObjectPlan::default(), None));
         }
         let client = &self.session.client;
-        let live = ddl::read(client, self.session.server_version_num).await?;
+        let live = ddl::read_with(client, self.session.server_version_num, objects::secrets(header)).await?;
         let plan = |not: &HashSet<String>| objects::plan(header, &archived, &live, self.options, not);
         let mut plan_now = plan(&HashSet::new())?;
         if !plan_now.in_place.is_empty() {
@@ -47,8 +43,13 @@ impl Attempt<'_> {
         Ok((plan_now, Some(live)))
     }
 
+    fn plan_of(&self, catalog: &Catalog, objects: &ObjectPlan) -> Result<RestorePlan, Failure> {
+        let options = self.options;
+        RestorePlan::new(self.archive, catalog, &options.filter, objects, &options.host)
+    }
+
     pub(super) fn plan_rows(&self, catalog: &Catalog, objects: &ObjectPlan) -> Result<RestorePlan, Failure> {
-        let plan = RestorePlan::new(self.archive.header(), catalog, &self.options.filter, objects)?;
+        let plan = self.plan_of(catalog, objects)?;
         if self.options.objects.data {
             return Ok(plan);
         }
@@ -66,6 +67,11 @@ impl Attempt<'_> {
         log: &mut RestoreLog,
     ) -> Result<(Catalog, RestorePlan, BTreeMap<String, u64>), Failure> {
         let client = &self.session.client;
+        if let Some(left) = self.options.objects.style.left.clone() {
+            // Those of an attempt that was undone.
+            left.take();
+            self.session.on_notice(Arc::new(move |notice| left.hear(&notice.sqlstate)));
+        }
         log.objects_replaced = objects.replaced();
         log.objects_created = objects.new_ones();
         log.objects_removed = objects.removed_for_good();
@@ -105,8 +111,7 @@ impl Attempt<'_> {
             return Ok((catalog, plan, BTreeMap::new()));
         }
         let catalog = Catalog::read(client).await?;
-        let mut plan =
-            RestorePlan::new(self.archive.header(), &catalog, &self.options.filter, &objects.done())?;
+        let mut plan = self.plan_of(&catalog, &objects.done())?;
         if !plan.misfits.is_empty() && !self.options.keep_going {
             return Err(plan.misfit_failure());
         }
@@ -225,6 +230,13 @@ impl Attempt<'_> {
                 Ok(warnings) => self.warn_all(warnings, log),
                 Err(failure) => return Err(self.with_holders(objects, failure).await),
             }
+        }
+        if let Some(left) = &style.left {
+            if !self.options.dry_run {
+                let (client, version) = (&self.session.client, self.session.server_version_num);
+                grants::check_revoked(client, version, objects, left).await?;
+            }
+            log.statements_left = left.take();
         }
         if self.options.dry_run && self.options.objects.data {
             self.count_coming(objects, log);

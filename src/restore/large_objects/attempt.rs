@@ -54,12 +54,7 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let objects = match large.difference.archived_only {
             0 => Vec::new(),
-            _ => objects::chosen(
-                self.archive.header(),
-                &self.options.filter,
-                &self.options.objects,
-                self.session.server_version_num,
-            ),
+            _ => objects::chosen(self.archive.header(), self.options, self.session.server_version_num),
         };
         let definitions: Vec<Object> = objects.into_iter().filter(|o| o.kind == Kind::LargeObject).collect();
         let style = &self.options.objects.style;

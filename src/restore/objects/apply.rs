@@ -3,9 +3,10 @@
 use tokio_postgres::{Client, Error};
 
 use crate::failure::Failure;
-use crate::postgres::error as pg;
+use crate::postgres::{error as pg, quote};
+use crate::restore::requirements::may_be_left;
 use crate::restore::stage::BUILT_IN_FIRST_PATH;
-use crate::schema::script::Style;
+use crate::schema::script::{Left, LeftStatement, Style};
 use crate::schema::{Kind, Object, Section};
 
 /// Definitions mean what they meant when they were read: the path is empty (see `settings`), functions are taken
@@ -48,6 +49,16 @@ impl What {
         }
     }
 
+    /// The same, with what belongs together in one piece: a GRANT with the role that it is given under.
+    fn pieces(self, object: &Object, style: &Style) -> Vec<String> {
+        match self {
+            What::Privileges if !style.no_privileges => {
+                object.privileges.iter().map(|grant| grant.statements(style).join(";\n")).collect()
+            }
+            _ => self.statements(object, style),
+        }
+    }
+
     fn doing(self, object: &Object) -> String {
         match self {
             What::Definition | What::Change => format!("making {}", object.identity),
@@ -73,18 +84,45 @@ fn as_new(object: &Object, mut statements: Vec<String>) -> Vec<String> {
 
 /// Runs `what` of each of the objects, in a transaction that the caller has begun.
 pub async fn run(client: &Client, objects: &[&Object], what: What, style: &Style) -> Result<(), Failure> {
+    // What the server logs of a statement that fails is the whole message: no secret goes with others.
+    let is_secret = |o: &Object| o.kind == Kind::Secret;
+    for group in objects.chunk_by(|a, b| is_secret(a) == is_secret(b)) {
+        match group.first() {
+            Some(first) if is_secret(first) => {
+                for object in group {
+                    one(client, object, what, style).await?;
+                }
+            }
+            _ => run_batches(client, group, what, style).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn run_batches(client: &Client, objects: &[&Object], what: What, style: &Style) -> Result<(), Failure> {
     for batch in objects.chunks(BATCH) {
         let all: Vec<String> = batch.iter().flat_map(|o| what.statements(o, style)).collect();
         if all.is_empty() {
             continue;
         }
+        let before = in_vain(style);
         // In a message of its own: one with a syntax error anywhere is refused as a whole. Polled together, they go out
         // one behind the other without waiting.
         let sql = format!("{}; RELEASE SAVEPOINT pgkeep_objects", all.join(";\n"));
         let (saved, done) =
             tokio::join!(client.batch_execute("SAVEPOINT pgkeep_objects"), client.batch_execute(&sql));
         saved?;
-        let Err(error) = done else { continue };
+        let error = match done {
+            Ok(()) if what != What::Privileges || in_vain(style) == before => continue,
+            Ok(()) => {
+                // One by one, which changes nothing: which of them was it?
+                for object in batch {
+                    one(client, object, what, style).await?;
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
         if client.is_closed() || pg::is_connection_loss(&error) || pg::is_cancelled(&error) {
             return Err(error.into());
         }
@@ -100,25 +138,178 @@ pub async fn run(client: &Client, objects: &[&Object], what: What, style: &Style
 
 /// Runs `what` of one object.
 pub async fn one(client: &Client, object: &Object, what: What, style: &Style) -> Result<(), Failure> {
-    for sql in what.statements(object, style) {
-        statement(client, &sql).await.map_err(|e| {
-            let mut failure = match what {
-                // The archive is not what it does not fit.
-                What::PutBack => Failure::from_server(&e).next(
-                    "drop it first, or change it so that it fits what is restored, then run the same command again",
-                ),
-                _ => explain(&e),
-            };
-            if matches!(what, What::Definition | What::PutBack) && object.section == Section::PreData {
-                failure.what = pg::describe_definition(&e);
+    let grants = matches!(what, What::Privileges | What::Change);
+    let mut pieces = what.pieces(object, style).into_iter();
+    while let Some(sql) = pieces.next() {
+        let before = in_vain(style);
+        let Err(error) = statement(client, &sql).await else {
+            if let Some(left) = style.left.as_ref().filter(|left| grants && left.in_vain() != before) {
+                // Under the same role it would be in vain again.
+                let alone = sql.strip_prefix("SET ROLE ").and_then(|rest| rest.split(";\n").nth(1));
+                let sql = alone.unwrap_or(&sql).to_owned();
+                let reason =
+                    "the server has warned that not all of it was done, for want of the right to".to_owned();
+                left.push(LeftStatement { object: object.identity.clone(), sql, reason });
             }
-            if object.kind == Kind::Refresh {
-                failure = failure.next("restore with --section pre-data,data, then run what comes behind the rows with psql, which goes on behind an error: pgkeep export FILE --section post-data | psql; or leave the view empty: --exclude VIEW");
+            continue;
+        };
+        let goes_with_triggers = match (what, &style.left) {
+            (What::Removal, Some(left)) => with_its_triggers(client, object, &sql, &error, left).await?,
+            _ => false,
+        };
+        if goes_with_triggers || leave(object, what, &sql, &error, style) {
+            if what != What::Removal && makes(object, &sql) {
+                // What is not there has no owner and no comment.
+                leave_all(object, pieces, style);
+                return Ok(());
             }
-            failure.while_doing(what.doing(object))
-        })?;
+            if sql.contains(" OWNER TO ") {
+                leave_owners_privileges(client, object, style).await?;
+            }
+            continue;
+        }
+        return Err(refused(object, what, &error));
     }
     Ok(())
+}
+
+/// How many grants were in vain so far, where somebody listens.
+fn in_vain(style: &Style) -> u64 {
+    style.left.as_ref().map_or(0, Left::in_vain)
+}
+
+/// The failure of a statement that an object is made, changed or removed by.
+fn refused(object: &Object, what: What, error: &Error) -> Failure {
+    let mut failure = match what {
+        // The archive is not what it does not fit.
+        What::PutBack => Failure::from_server(error).next(
+            "drop it first, or change it so that it fits what is restored, then run the same command again",
+        ),
+        _ => explain(error),
+    };
+    if matches!(what, What::Definition | What::PutBack) && object.section == Section::PreData {
+        failure.what = pg::describe_definition(error);
+    }
+    if object.kind == Kind::Refresh {
+        failure = failure.next("restore with --section pre-data,data, then run what comes behind the rows with psql, which goes on behind an error: pgkeep export FILE --section post-data | psql; or leave the view empty: --exclude VIEW");
+    }
+    failure.while_doing(what.doing(object))
+}
+
+/// Leaves a statement to others where that was asked for: one that the role may not run, and that others' objects are
+/// about, or what else somebody with the right may do later on. Not so where the rest of the restore would miss it.
+fn leave(object: &Object, what: What, sql: &str, error: &Error, style: &Style) -> bool {
+    let Some(left) = &style.left else { return false };
+    let is_edge = is_at_the_edge(object.kind);
+    // What it needs may have been left itself, or is for the host to make.
+    let waits = is_edge && what == What::Definition && is_not_found(error) || object.kind == Kind::Job;
+    if !waits && !is_for_others(error) {
+        return false;
+    }
+    let makes = makes(object, sql);
+    let can_wait = match what {
+        What::Privileges => true,
+        // Tables that need a function say so themselves.
+        What::Definition | What::PutBack => is_edge || !makes || may_be_left(object.kind),
+        What::Change => !sql.starts_with("CREATE "),
+        What::Removal => is_edge,
+    };
+    if can_wait {
+        let sql =
+            if object.kind == Kind::Secret { object.concealed().create.join("; ") } else { sql.to_owned() };
+        let (object, reason) = (object.identity.clone(), pg::describe(error));
+        left.push(LeftStatement { object, sql, reason });
+    }
+    can_wait
+}
+
+/// Whether this is one of the statements that make the object, see `as_new`.
+fn makes(object: &Object, sql: &str) -> bool {
+    let anew = |own: &str| {
+        own.strip_prefix("CREATE OR REPLACE ").is_some_and(|own| sql.strip_prefix("CREATE ") == Some(own))
+    };
+    object.create.iter().any(|own| own == sql || anew(own))
+}
+
+/// Leaves what stands behind a statement of an object that was left itself.
+fn leave_all(object: &Object, statements: impl Iterator<Item = String>, style: &Style) {
+    for sql in statements {
+        if let Some(left) = style.left.as_ref().filter(|_| object.kind != Kind::Secret) {
+            let reason = "comes behind the statement that makes it".to_owned();
+            left.push(LeftStatement { object: object.identity.clone(), sql, reason });
+        }
+    }
+}
+
+/// Whether nothing that holds rows needs objects of this kind.
+fn is_at_the_edge(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Trigger
+            | Kind::Policy
+            | Kind::Rule
+            | Kind::Index
+            | Kind::Statistics
+            | Kind::ForeignKey
+            | Kind::RowSecurity
+            | Kind::Publication
+            | Kind::PublicationMember
+            | Kind::EventTrigger
+            | Kind::Job
+    )
+}
+
+/// Whether somebody else may do it: insufficient_privilege, and invalid_grant_operation, which is what who has a privilege
+/// hears that gives it back to whom it comes from.
+fn is_for_others(error: &Error) -> bool {
+    matches!(pg::sqlstate(error), Some("42501" | "0LP01"))
+}
+
+/// What an owner is granted goes with him: who is to lose an object to its old owner, and had privileges on it, needs
+/// them given again.
+async fn leave_owners_privileges(client: &Client, object: &Object, style: &Style) -> Result<(), Failure> {
+    let Some(left) = style.left.as_ref().filter(|_| !style.no_privileges) else { return Ok(()) };
+    let owner: String = client.query_typed("SELECT CURRENT_USER::pg_catalog.text", &[]).await?[0].get(0);
+    for grant in object.privileges.iter().filter(|g| g.roles.contains(&owner)) {
+        let reason = "to be said again when the owner is another".to_owned();
+        left.push(LeftStatement { object: object.identity.clone(), sql: grant.sql.clone(), reason });
+    }
+    Ok(())
+}
+
+/// Triggers of a function, as objects' identities; what else needs it as NULL.
+const TRIGGERS_OF: &str = "
+SELECT 'TRIGGER ' || pg_catalog.quote_ident(t.tgname) || ' ON '
+         || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+  FROM pg_catalog.pg_depend d
+  LEFT JOIN pg_catalog.pg_trigger t ON d.classid = 2620 AND t.oid = d.objid
+  LEFT JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE d.refclassid = 1255 AND d.refobjid = pg_catalog.to_regprocedure(";
+
+/// A trigger on another's table can be made by who may not remove it; but with its function, which is his own, he may.
+/// Removes a function that is refused because of nothing but triggers that should be gone already.
+async fn with_its_triggers(
+    client: &Client,
+    object: &Object,
+    sql: &str,
+    error: &Error,
+    left: &Left,
+) -> Result<bool, Failure> {
+    let Some(function) = object.identity.strip_prefix("FUNCTION ") else { return Ok(false) };
+    // dependent_objects_still_exist
+    if pg::sqlstate(error) != Some("2BP01") {
+        return Ok(false);
+    }
+    let question = format!("{TRIGGERS_OF}{})", quote::literal(function));
+    let rows = client.query_typed(&question, &[]).await?;
+    let triggers: Vec<Option<String>> = rows.iter().map(|row| row.get(0)).collect();
+    let is_left = |trigger: &Option<String>| trigger.as_ref().is_some_and(|t| left.has(t));
+    if !triggers.iter().all(is_left) || statement(client, &format!("{sql} CASCADE")).await.is_err() {
+        return Ok(false);
+    }
+    triggers.iter().flatten().for_each(|trigger| left.forget(trigger));
+    Ok(true)
 }
 
 /// Grants the privileges of objects. What an extension brings may not be there in the target's version of it: returns
@@ -131,12 +322,22 @@ pub async fn grant(client: &Client, objects: &[&Object], style: &Style) -> Resul
     for object in brought {
         client.batch_execute("SAVEPOINT pgkeep_grant").await?;
         let sql = What::Privileges.statements(object, style).join(";\n");
+        let before = in_vain(style);
         let end = match client.batch_execute(&sql).await {
-            Ok(()) => "RELEASE SAVEPOINT pgkeep_grant",
+            Ok(()) if in_vain(style) == before => "RELEASE SAVEPOINT pgkeep_grant",
+            Ok(()) => {
+                one(client, object, What::Privileges, style).await?;
+                "RELEASE SAVEPOINT pgkeep_grant"
+            }
             Err(error) if is_not_found(&error) => {
                 let reason = pg::describe(&error);
                 not_there.push(format!("{} are left out: {reason}", object.identity));
                 "ROLLBACK TO SAVEPOINT pgkeep_grant; RELEASE SAVEPOINT pgkeep_grant"
+            }
+            Err(error) if style.left.is_some() && is_for_others(&error) => {
+                client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_grant").await?;
+                one(client, object, What::Privileges, style).await?;
+                "RELEASE SAVEPOINT pgkeep_grant"
             }
             Err(error) => return Err(explain(&error).while_doing(What::Privileges.doing(object))),
         };

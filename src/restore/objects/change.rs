@@ -9,7 +9,7 @@ use super::plan::ObjectPlan;
 use super::steps::Step;
 use crate::failure::Failure;
 use crate::postgres::error as pg;
-use crate::schema::script::{Style, grants, ident};
+use crate::schema::script::{Style, ident};
 use crate::schema::{Grant, Kind, Object, Section};
 
 /// What can be replaced in place in principle, and in this case cannot.
@@ -123,6 +123,7 @@ pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Re
     adjust_all(client, plan, style, |o| o.section == Section::PostData && o.kind != Kind::Sequence).await?;
     let made: Vec<&Object> = plan.make.iter().chain(&plan.put_back).collect();
     let warnings = apply::grant(client, &made, style).await?;
+    apply::grant(client, &plan.grants.iter().collect::<Vec<_>>(), style).await?;
     put_defaults_back(client, plan, style).await?;
     take(client, &plan.made_last(), style).await?;
     client.batch_execute("RESET ROLE").await?;
@@ -194,7 +195,7 @@ pub async fn adjust(client: &Client, archived: &Object, live: &Object, style: &S
             statements.extend(live.drop.iter().cloned());
         } else {
             let undone: Vec<Grant> = live.privileges.iter().rev().filter_map(inverted).collect();
-            statements.extend(grants(&undone, style));
+            statements.extend(together(&undone, style));
         }
     }
     if !owned {
@@ -210,9 +211,14 @@ pub async fn adjust(client: &Client, archived: &Object, live: &Object, style: &S
     }
     statements.extend(comments(&archived.comments, &live.comments));
     if !privileged {
-        statements.extend(archived.privilege_statements(style));
+        statements.extend(together(&archived.privileges, style));
     }
     one(client, &Object { create: statements, ..archived.clone() }, What::Change, style).await
+}
+
+/// Grants, each in one piece with the role that it is given under.
+fn together(grants: &[Grant], style: &Style) -> Vec<String> {
+    grants.iter().map(|grant| grant.statements(style).join(";\n")).collect()
 }
 
 /// The statements that turn the one comments into the others.
@@ -234,7 +240,7 @@ fn comments(wanted: &[String], there: &[String]) -> Vec<String> {
 }
 
 /// The statement that takes back what a GRANT or REVOKE of ours did.
-fn inverted(grant: &Grant) -> Option<Grant> {
+pub fn inverted(grant: &Grant) -> Option<Grant> {
     let (verb, rest) = grant.sql.split_once(' ')?;
     let (instead, to, from) = match verb {
         "GRANT" => ("REVOKE", " TO ", " FROM "),

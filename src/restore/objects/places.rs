@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::plan::{is_removable, is_table};
+use super::plan::{is_removable, is_table, of_queue};
 use crate::schema::script::ident;
 use crate::schema::{Kind, Object, Schema};
 use crate::selection::shown_name;
@@ -257,10 +257,12 @@ impl<'a> Taken<'a> {
 
     /// Those of the missing objects that belong to a table (view) which is neither in the target nor made.
     fn homeless(&self, archived: &[Object], missing: &[usize]) -> HashSet<usize> {
-        let made = missing.iter().map(|at| &archived[*at]);
-        let relations = self.live.objects.iter().chain(made).filter(|o| o.kind.is_relation());
-        let there: Tables<'_> =
-            relations.map(|o| (o.schema.as_deref().unwrap_or_default(), o.name.as_str())).collect();
+        let made = || missing.iter().map(|at| &archived[*at]);
+        let relations = self.live.objects.iter().chain(made()).filter(|o| o.kind.is_relation());
+        let relations = relations.map(|o| (o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
+        let of_queues: Vec<(String, String)> = made().flat_map(of_queue).collect();
+        let of_queues = of_queues.iter().map(|(schema, name)| (schema.as_str(), name.as_str()));
+        let there: Tables<'_> = relations.chain(of_queues).collect();
         let brought = |schema: &str, name: &str| {
             let name = format!(" {}.{}", ident(schema), ident(name));
             self.brought.keys().any(|identity| identity.ends_with(&name))

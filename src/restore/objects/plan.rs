@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::places::Taken;
 use super::{IfExists, ObjectOptions, removal};
 use crate::failure::Failure;
+use crate::postgres::extensions::tables_of_queue;
 use crate::schema::compare::differences;
 use crate::schema::{Kind, Object, Schema, Section};
 
@@ -24,6 +25,8 @@ pub struct ObjectPlan {
     pub in_place: Vec<(Object, Object)>,
     /// Objects of which only owner, comments or privileges are changed: archived and live.
     pub adjust: Vec<(Object, Object)>,
+    /// Objects of the host's, with privileges that users have given on them and that the target lacks.
+    pub grants: Vec<Object>,
     /// The target's default privileges, which must not act upon what is made or put back.
     pub default_privileges: Vec<Object>,
     /// Objects of which could not be told whether they can be replaced in place, because others hold them.
@@ -251,11 +254,12 @@ impl ObjectPlan {
             && self.put_back.is_empty()
             && self.in_place.is_empty()
             && self.adjust.is_empty()
+            && self.grants.is_empty()
     }
 
     /// The identities of everything that is made, removed or changed.
     pub fn touched(&self) -> Vec<String> {
-        let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o);
+        let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o).chain(&self.grants);
         let all = self.gone().chain(&self.make).chain(&self.put_back).chain(changed);
         all.map(|o| o.identity.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
@@ -269,7 +273,7 @@ impl ObjectPlan {
     pub fn replaced(&self) -> Vec<String> {
         let gone: HashSet<&str> = self.gone().map(|o| o.identity.as_str()).collect();
         let made = self.make.iter().filter(|o| gone.contains(o.identity.as_str()));
-        let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o);
+        let changed = self.in_place.iter().chain(&self.adjust).map(|(o, _)| o).chain(&self.grants);
         made.chain(&self.put_back).chain(changed).map(|o| o.identity.clone()).collect()
     }
 
@@ -288,8 +292,9 @@ impl ObjectPlan {
 
     /// Tables and sequences that are made, by schema and name.
     pub fn coming(&self) -> HashSet<(String, String)> {
-        let relations = self.make.iter().chain(&self.put_back).filter(|o| o.kind.is_relation());
-        relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
+        let made = || self.make.iter().chain(&self.put_back);
+        let relations = made().filter(|o| o.kind.is_relation()).map(schema_and_name);
+        relations.chain(made().flat_map(of_queue)).collect()
     }
 
     /// Whether the extension, if any is given, is made, and with it what it brings.
@@ -319,8 +324,8 @@ impl ObjectPlan {
 
     /// Tables that are removed, by schema and name.
     pub fn going(&self) -> HashSet<(String, String)> {
-        let relations = self.gone().filter(|o| is_table(o));
-        relations.map(|o| (o.schema.clone().unwrap_or_default(), o.name.clone())).collect()
+        let relations = self.gone().filter(|o| is_table(o)).map(schema_and_name);
+        relations.chain(self.gone().flat_map(of_queue)).collect()
     }
 }
 
@@ -407,6 +412,19 @@ fn what_differs(archived: &Object, live: &Object, options: &ObjectOptions) -> Ve
     what
 }
 
+fn schema_and_name(object: &Object) -> (String, String) {
+    (object.schema.clone().unwrap_or_default(), object.name.clone())
+}
+
+/// The tables that come and go with a queue.
+pub(super) fn of_queue(object: &Object) -> Vec<(String, String)> {
+    if object.kind != Kind::Queue {
+        return Vec::new();
+    }
+    let schema = object.schema.clone().unwrap_or_default();
+    tables_of_queue(&object.name).map(|name| (schema.clone(), name)).into()
+}
+
 pub(super) fn is_table(object: &Object) -> bool {
     matches!(object.kind, Kind::Table | Kind::ForeignTable)
 }
@@ -425,12 +443,15 @@ fn declared(live: &[Object], n: usize, declarations: &HashMap<&str, usize>) -> V
 }
 
 /// Schemas and extensions hold what is not the archive's: they are never removed to be made again. What cannot be
-/// removed cannot be made again. Large objects come and go with their bytes. A subscription that is made again is not
-/// active and knows no table: replication would stop.
+/// removed cannot be made again. Large objects come and go with their bytes, queues with their rows. A subscription that is made again is not
+/// active and knows no table: replication would stop. Default privileges are
+/// brought to what they should be, whoever has the right to.
 pub(super) fn is_removable(object: &Object) -> bool {
-    use Kind::{Extension, Language, LargeObject, Schema, Subscription};
-    !matches!(object.kind, Schema | Extension | Language | LargeObject | Subscription)
-        && !object.drop.is_empty()
+    use Kind::{DefaultPrivileges, Extension, Language, LargeObject, Queue, Schema, Subscription};
+    !matches!(
+        object.kind,
+        Schema | Extension | Language | LargeObject | Queue | Subscription | DefaultPrivileges
+    ) && !object.drop.is_empty()
 }
 
 /// Whether SQL knows a way to replace it that leaves what needs it alone.

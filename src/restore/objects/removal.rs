@@ -98,6 +98,11 @@ pub fn coming_back(
                 return false;
             }
         }
+        // Who may use what an extension brings is no matter without it.
+        let mut needs = object.needs.iter().map(|need| *need as usize);
+        if object.kind == Kind::Privileges && needs.any(|n| objects[n].kind == Kind::Extension && goes(n)) {
+            return true;
+        }
         // The archive has the foreign key, and only because its other table was not chosen it is not among the objects.
         let is_known = |(schema, table): (&str, &str)| {
             let key = (schema.to_owned(), table.to_owned(), object.name.clone());

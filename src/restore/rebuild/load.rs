@@ -187,8 +187,10 @@ impl<'a> Kinds<'a> {
             Packing::of_type(column.base_type)
         };
         let packer = match table.copy_options {
-            "" => table.columns.iter().map(packing).collect::<Option<Vec<_>>>().and_then(RowPacker::new),
-            // The server is asked to take bytes that are of no encoding.
+            "" if table.left_out.is_empty() => {
+                table.columns.iter().map(packing).collect::<Option<Vec<_>>>().and_then(RowPacker::new)
+            }
+            // The server is asked to take bytes that are of no encoding; or not all cells of a row are for it.
             _ => None,
         };
         let plain = relation.kind == RelationKind::Table && relation.heap;

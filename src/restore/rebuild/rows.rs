@@ -196,7 +196,7 @@ fn translate(
     mut out: Out,
 ) -> Result<(), (Sender, Failure)> {
     let name: Arc<str> = Arc::from(table.shown.as_str());
-    let decoder = RowDecoder::new(table.forms.clone());
+    let decoder = RowDecoder::new(table.forms.clone()).without(table.left_out.clone());
     if packer.is_some() {
         out.buffer.extend_from_slice(pack::HEADER);
     }
