@@ -15,8 +15,10 @@ use crate::archive::writer::{ArchiveWriter, Summary};
 use crate::connection::{Connector, lead, stop};
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
+use crate::postgres::catalog::{Catalog, Relation};
 use crate::postgres::connect::Session;
-use crate::postgres::ddl;
+use crate::postgres::ddl::{self, Secrets};
+use crate::postgres::extensions;
 use crate::progress::{Events, Phase};
 use crate::schema::{Kind, Object, Schema, scope};
 
@@ -117,6 +119,10 @@ impl Backup<'_> {
                 "unlogged table {name} is left empty: the server is a standby, which has no rows of it"
             ));
         }
+        if self.leaves_secrets(catalog).await? {
+            self.events
+                .warn("the secrets of the vault are left out: --with-secrets takes them, in the clear");
+        }
         let schema = match schema {
             Some(schema) => Some(self.wanted(schema).await?),
             None => None,
@@ -176,6 +182,21 @@ impl Backup<'_> {
             index_sha256: summary.index_sha256,
             foreign_tables: plan.foreign.clone(),
         })
+    }
+
+    /// Whether there are secrets that nobody asked for.
+    async fn leaves_secrets(&self, catalog: &Catalog) -> Result<bool, Failure> {
+        let is_vault = |r: &&Relation| extensions::keeps_objects(r) && r.schema == "vault";
+        let vault = catalog.relations.iter().find(is_vault);
+        let can_tell = |r: &&Relation| r.lacks(&["USAGE", "SELECT"]).is_empty() && !r.row_security_active;
+        let is_wanted = self.options.content != Content::Data && self.options.filter.is_all();
+        let Some(vault) =
+            vault.filter(|_| is_wanted && self.options.secrets == Secrets::Left).filter(can_tell)
+        else {
+            return Ok(false);
+        };
+        let sql = format!("SELECT EXISTS (SELECT FROM {})", vault.quoted());
+        Ok(self.session.client.query_typed(&sql, &[]).await?[0].get(0))
     }
 
     /// The objects that are wanted, with the cluster's roles where these are.

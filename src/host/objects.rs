@@ -65,6 +65,9 @@ impl Profile {
 
     /// Positions of the objects that the host brings. `objects` are in their order: each behind what it needs.
     pub fn brings(&self, objects: &[Object]) -> HashSet<usize> {
+        if self.schemas.is_empty() && self.roles.is_empty() {
+            return HashSet::new();
+        }
         let mut brought = Brought { profile: self, objects, tables: HashMap::new(), all: HashSet::new() };
         for (at, object) in objects.iter().enumerate() {
             if brought.is_one(object) {

@@ -129,18 +129,15 @@ pub fn plan(
 ) -> Result<ObjectPlan, Failure> {
     let touched = options.rollback.then(|| header.guards.as_ref().map_or(&[][..], |g| g.objects.as_slice()));
     let of_tables = of_tables(header, options.rollback);
-    // Of what the host brings a restore changes privileges alone, see `grants`.
-    let brought: HashSet<&str> = match touched {
-        Some(_) => options
-            .host
-            .brings(&live.objects)
-            .into_iter()
-            .map(|at| live.objects[at].identity.as_str())
-            .collect(),
-        None => HashSet::new(),
-    };
-    let own =
-        touched.map(|all| all.iter().filter(|t| !brought.contains(t.as_str())).cloned().collect::<Vec<_>>());
+    // Of what the host has there a restore changes privileges alone, see `grants`: also of what a user had made where he
+    // could, and where the host makes it himself by now.
+    let brought: HashSet<&str> =
+        options.host.brings(&live.objects).into_iter().map(|at| live.objects[at].identity.as_str()).collect();
+    let is_own = |identity: &str| !brought.contains(identity);
+    let own = touched.map(|all| all.iter().filter(|t| is_own(t)).cloned().collect::<Vec<_>>());
+    let others = (0..archived.len()).filter(|at| is_own(&archived[*at].identity)).collect::<HashSet<_>>();
+    let kept = (others.len() < archived.len()).then(|| scope::keep(archived.to_vec(), &others));
+    let archived = kept.as_deref().unwrap_or(archived);
     let mut plan =
         ObjectPlan::new(archived, live, &options.objects, own.as_deref(), &of_tables, not_in_place)?;
     if options.objects.only.is_empty() && options.objects.post_data && !options.objects.style.no_privileges {

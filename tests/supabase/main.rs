@@ -142,6 +142,7 @@ fn queues_jobs_and_secrets_come_back_by_the_functions_that_made_them() {
         let steps = ["auth_2025", "queues", "jobs", "secrets"];
         let source = Project::with_contents(major, Age::Of2025, &steps);
         let (pgkeep, without) = backed_up(&source);
+        pgkeep.ok(&["backup"]).says("the secrets of the vault are left out: --with-secrets takes them");
         assert!(!unpacked(&without).contains("the key of the other service"));
         pgkeep.ok(&["backup", "--with-secrets", "--out", "with.json.gz"]);
         let archive = pgkeep.dir().join("with.json.gz").display().to_string();
@@ -356,5 +357,29 @@ fn a_secret_is_not_in_the_log_of_a_server_that_refuses_other_things() {
         let log = fresh.cluster.log();
         assert!(log.contains("CREATE POLICY"), "the log has what was refused:\n{log}");
         assert!(!log.contains("the key of the other service"));
+    }
+}
+
+#[test]
+fn what_a_user_once_made_and_the_platform_makes_by_now_is_the_platforms() {
+    for major in platforms() {
+        let source = Project::with_contents(major, Age::Of2025, &["auth_2025"]);
+        let (watch, body) =
+            ("extensions.pgrst_ddl_watch()", "RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'");
+        // Others than the platform's: the one a trigger of his own, the other made by the owner.
+        source.cluster.execute(
+            "postgres",
+            &format!(
+                "CREATE OR REPLACE FUNCTION {watch} {body}; ALTER FUNCTION {watch} OWNER TO postgres;
+                 ALTER EVENT TRIGGER pgrst_ddl_watch DISABLE"
+            ),
+        );
+        let (_kept, archive) = backed_up(&source);
+        let fresh = Project::fresh(major, Age::Of2025);
+        let platform = fresh.platforms_state();
+        let pgkeep = Pgkeep::on(&fresh.url());
+        pgkeep.ok(&["restore", "--safe", "--if-exists", "replace", "--file", &archive]);
+        same(&fresh.users_state(), &source.users_state());
+        same(&fresh.platforms_state(), &platform);
     }
 }

@@ -100,7 +100,9 @@ impl ObjectPlan {
             let part = (!is_wanted).then(|| plan.part_of(object, there, options));
             let object = part.as_ref().unwrap_or(object);
             let what = what_differs(object, there, options);
-            if options.clean && is_wanted && is_removable(object) {
+            // Those of a host's roles nobody else may remove.
+            let stays = object.kind == Kind::DefaultPrivileges && options.style.left.is_some();
+            if options.clean && is_wanted && is_removable(object) && !stays {
                 removed.insert(n);
             } else if what.is_empty() {
                 plan.same += 1;
@@ -443,15 +445,12 @@ fn declared(live: &[Object], n: usize, declarations: &HashMap<&str, usize>) -> V
 }
 
 /// Schemas and extensions hold what is not the archive's: they are never removed to be made again. What cannot be
-/// removed cannot be made again. Large objects come and go with their bytes, queues with their rows. A subscription that is made again is not
-/// active and knows no table: replication would stop. Default privileges are
-/// brought to what they should be, whoever has the right to.
+/// removed cannot be made again. Large objects come and go with their bytes, queues with their rows. A subscription that
+/// is made again is not active and knows no table: replication would stop.
 pub(super) fn is_removable(object: &Object) -> bool {
-    use Kind::{DefaultPrivileges, Extension, Language, LargeObject, Queue, Schema, Subscription};
-    !matches!(
-        object.kind,
-        Schema | Extension | Language | LargeObject | Queue | Subscription | DefaultPrivileges
-    ) && !object.drop.is_empty()
+    use Kind::{Extension, Language, LargeObject, Queue, Schema, Subscription};
+    !matches!(object.kind, Schema | Extension | Language | LargeObject | Queue | Subscription)
+        && !object.drop.is_empty()
 }
 
 /// Whether SQL knows a way to replace it that leaves what needs it alone.
