@@ -242,7 +242,8 @@ impl Rebuild<'_> {
             .await?;
         // The transactions before it were not waited for; this one is, and with it all before it.
         client.batch_execute("BEGIN; SELECT pg_catalog.pg_current_xact_id(); COMMIT").await?;
-        log.objects_created = self.objects.iter().filter(|o| !self.is_there(o)).count() as u64;
+        let new = || self.objects.iter().filter(|o| !self.is_there(o));
+        log.objects_created = new().count() as u64 - apply::unmade(new(), &log.statements_left);
         log.verified = true;
         log.sum();
         Ok(())

@@ -11,7 +11,7 @@ use crate::postgres::catalog::{Catalog, Relation};
 use crate::postgres::ddl;
 use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
-use crate::restore::objects::{self, change, grants};
+use crate::restore::objects::{self, apply, change, grants};
 use crate::restore::plan::RestorePlan;
 use crate::restore::{lock, roles, sequences, stage, verify};
 use crate::schema::{Object, Schema};
@@ -73,7 +73,7 @@ impl Attempt<'_> {
             self.session.on_notice(Arc::new(move |notice| left.hear(&notice.sqlstate)));
         }
         log.objects_replaced = objects.replaced();
-        log.objects_created = objects.new_ones();
+        log.objects_created = objects.new_ones().count() as u64;
         log.objects_removed = objects.removed_for_good();
         if self.options.objects.with_roles
             && let Some(schema) = &self.archive.header().schema
@@ -237,6 +237,7 @@ impl Attempt<'_> {
                 grants::check_revoked(client, version, objects, left).await?;
             }
             log.statements_left = left.take();
+            log.objects_created -= apply::unmade(objects.new_ones(), &log.statements_left);
         }
         if self.options.dry_run && self.options.objects.data {
             self.count_coming(objects, log);

@@ -231,6 +231,12 @@ fn makes(object: &Object, sql: &str) -> bool {
     object.create.iter().any(|own| own == sql || anew(own))
 }
 
+/// How many of these objects are not there after all: a statement that makes them was left to others.
+pub fn unmade<'o>(objects: impl Iterator<Item = &'o Object>, left: &[LeftStatement]) -> u64 {
+    let is_left = |o: &&Object| left.iter().any(|l| l.object == o.identity && makes(o, &l.sql));
+    objects.filter(is_left).count() as u64
+}
+
 /// Leaves what stands behind a statement of an object that was left itself.
 fn leave_all(object: &Object, statements: impl Iterator<Item = String>, style: &Style) {
     for sql in statements {
@@ -406,4 +412,24 @@ pub fn explain(error: &Error) -> Failure {
         _ => return failure,
     };
     failure.next(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_is_not_made_unless_it_was_but_its_owner() {
+        let mut f = Object::new(Kind::Function, "FUNCTION s.f()", Some("s"), "f");
+        f.create = vec!["CREATE OR REPLACE FUNCTION s.f() RETURNS int RETURN 1".to_owned()];
+        let mut g = Object::new(Kind::Function, "FUNCTION s.g()", Some("s"), "g");
+        g.create = f.create.clone();
+        let unmade = |sql: &str| {
+            let (object, sql, reason) = (f.identity.clone(), sql.to_owned(), String::new());
+            unmade([&f, &g].into_iter(), &[LeftStatement { object, sql, reason }])
+        };
+        assert_eq!(unmade("CREATE FUNCTION s.f() RETURNS int RETURN 1"), 1);
+        assert_eq!(unmade(&f.create[0]), 1);
+        assert_eq!(unmade("ALTER FUNCTION s.f() OWNER TO other"), 0);
+    }
 }

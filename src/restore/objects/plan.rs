@@ -279,10 +279,10 @@ impl ObjectPlan {
         made.chain(&self.put_back).chain(changed).map(|o| o.identity.clone()).collect()
     }
 
-    /// How many objects are made where none was.
-    pub fn new_ones(&self) -> u64 {
+    /// Objects that are made where none was.
+    pub fn new_ones(&self) -> impl Iterator<Item = &Object> {
         let gone: HashSet<&str> = self.gone().map(|o| o.identity.as_str()).collect();
-        self.make.iter().filter(|o| !gone.contains(o.identity.as_str())).count() as u64
+        self.make.iter().filter(move |o| !gone.contains(o.identity.as_str()))
     }
 
     /// Identities of what is removed and does not come back.
