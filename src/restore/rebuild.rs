@@ -203,6 +203,10 @@ impl Rebuild<'_> {
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
             }
+            for note in std::mem::take(&mut plan.notes) {
+                self.events.warn(note.clone());
+                log.warnings.push(note);
+            }
             let (brought, own) = plan.tables.into_iter().partition(|t: &TablePlan| t.extension.is_some());
             plan.tables = own;
             extensions::merge(self, &catalog, brought, log).await?;
