@@ -164,3 +164,60 @@ fn who_may_not_read_them_is_told_and_whoever_reads_them_they_are_the_same() {
     pgkeep.ok(&["restore", "--safe", "--file", "b.json.gz"]);
     assert_eq!(state(&cluster.url("source")), before);
 }
+
+#[test]
+fn messages_come_to_another_version_of_the_extension_that_knows_more_or_less_of_them() {
+    let Some(cluster) = cluster() else { return };
+    let state = "SELECT 'q', msg_id::text, read_ct::text, vt::text, message::text FROM pgmq.q_tasks
+        UNION ALL SELECT 'a', msg_id::text, read_ct::text, vt::text, message::text FROM pgmq.a_tasks ORDER BY 1, 2";
+    for (version, others, said) in [
+        ("1.5.1", "1.10.0", "column \"last_read_at\" is not in the archive: new rows get its default"),
+        ("1.10.0", "1.5.1", "column \"last_read_at\" is left out: the target does not have it"),
+    ] {
+        let source = format!("from_{version}");
+        cluster.execute("postgres", &format!("CREATE DATABASE \"{source}\""));
+        cluster.execute(
+            &source,
+            &format!(
+                "CREATE EXTENSION pgmq VERSION '{version}'; SELECT pgmq.create('tasks');
+                 SELECT pgmq.send('tasks', jsonb_build_object('n', n)) FROM generate_series(1, 5) n;
+                 INSERT INTO pgmq.a_tasks (msg_id, vt, message) VALUES (9, '2024-01-01', '{{}}')"
+            ),
+        );
+        let archive = Pgkeep::on(&cluster.url(&source));
+        archive.ok(&["backup", "--out", "a.json.gz"]);
+        let file = archive.dir().join("a.json.gz").display().to_string();
+        let expected = query(&cluster.url(&source), state);
+
+        for (is, holds) in [("empty", ""), ("used", "CREATE TABLE public.other (id int);")] {
+            let name = format!("{is}_{others}");
+            cluster.execute("postgres", &format!("CREATE DATABASE \"{name}\""));
+            cluster.execute(&name, &format!("CREATE EXTENSION pgmq VERSION '{others}'; {holds}"));
+            let url = cluster.url(&name);
+            let pgkeep = Pgkeep::on(&url);
+            let log = pgkeep.ok(&["restore", "--safe", "--json", "--file", &file]).json();
+            for table in ["pgmq.q_tasks", "pgmq.a_tasks"] {
+                let warning = format!("{table}: {said}");
+                let all = log["warnings"].as_array().unwrap();
+                assert!(all.iter().any(|w| w.as_str().unwrap().starts_with(&warning)), "{name}: {log:#}");
+            }
+            assert_eq!(query(&url, state), expected, "{name}");
+
+            // What only the newer version knows of a message stays with it.
+            let is_newer = others == "1.10.0";
+            if is_newer {
+                query(&url, "UPDATE pgmq.q_tasks SET last_read_at = '2024-02-02'");
+            }
+            query(&url, "UPDATE pgmq.q_tasks SET message = '{}' WHERE msg_id = 3");
+            let before = query(&url, state);
+            pgkeep.ok(&["restore", "--safe", "--file", &file]);
+            assert_eq!(query(&url, state), expected, "{name}");
+            if is_newer {
+                let read = "SELECT count(*)::text FROM pgmq.q_tasks WHERE last_read_at = '2024-02-02'";
+                assert_eq!(query(&url, read)[0][0].as_deref(), Some("5"));
+            }
+            pgkeep.ok(&["rollback", "latest"]);
+            assert_eq!(query(&url, state), before, "{name}");
+        }
+    }
+}
