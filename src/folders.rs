@@ -119,11 +119,16 @@ pub fn candidates(folder: &Path, stem: &str, ending: &str) -> impl Iterator<Item
     })
 }
 
+/// Creates a file that is not there yet and that only its owner may read.
+pub fn create_private_file(path: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Creates a new private file under the first free of the [`candidates`] names.
 pub fn create_unique(folder: &Path, stem: &str, ending: &str) -> io::Result<(PathBuf, fs::File)> {
     create_private_folder(folder)?;
     for path in candidates(folder, stem, ending) {
-        match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        match create_private_file(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

@@ -73,6 +73,7 @@ fn rooms_know_only_the_rooms_below_them() {
     const STOREYS: [&[&str]; 4] = [
         &[
             "archive",
+            "check",
             "connection",
             "failure",
             "folders",
@@ -90,7 +91,7 @@ fn rooms_know_only_the_rooms_below_them() {
         &["doctor"],
         &["cli"],
     ];
-    const BELOW: [(&str, &[&str]); 11] = [
+    const BELOW: [(&str, &[&str]); 12] = [
         ("row", &[]),
         ("selection", &[]),
         ("schema", &["selection"]),
@@ -101,6 +102,7 @@ fn rooms_know_only_the_rooms_below_them() {
         ("failure", &["archive", "postgres"]),
         ("listing", &["archive", "folders"]),
         ("host", &["postgres", "schema"]),
+        ("check", &["failure", "folders", "host", "postgres", "selection"]),
         ("connection", &["failure", "host", "postgres", "progress"]),
     ];
     let mut upwards = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{backup, completions, diff, doctor, export, list, restore, rollback, show, validate};
+use super::{backup, check, completions, diff, doctor, export, list, restore, rollback, show, validate};
 
 /// Backs up and restores Postgres and Supabase databases; every restore can be undone.
 #[derive(Debug, Parser)]
@@ -22,7 +22,7 @@ Examples:
 
 Connection, first that is given: -d, PGKEEP_DATABASE_URL, database_url in pgkeep.toml, DATABASE_URL, then libpq's own (PGHOST…, PGSERVICE, ~/.pgpass). Every flag can also be given as PGKEEP_… or as a key in pgkeep.toml.
 
-Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial (--keep-going); 4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; 7 different (diff --exit-code); 130 interrupted."
+Exit codes: 0 done; 1 failed, target unchanged or put back; 2 wrong usage or configuration; 3 partial (--keep-going); 4 archive invalid or corrupt; 5 cannot connect or not permitted; 6 failed and not put back; 7 different (diff --exit-code, check --compare); 130 interrupted."
 )]
 pub struct Cli {
     /// Flags of every command.
@@ -134,6 +134,8 @@ pub enum Command {
     Diff(diff::DiffArgs),
     /// Look a server, a role and a connection over: what is well, and what would fail
     Doctor(doctor::DoctorArgs),
+    /// Run your own checks: PASS or FAIL, with the rows that should not be
+    Check(check::CheckArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page

@@ -12,6 +12,7 @@ use super::args::{ColorWhen, Global};
 use super::screen::{Look, Screen};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Table;
+use crate::check::Check;
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::Folders;
@@ -32,6 +33,8 @@ pub struct Context {
     pub cancel: CancellationToken,
     /// What is known of hosts.
     pub profiles: Profiles,
+    /// The checks of the configuration file.
+    pub checks: Vec<Check>,
     screen: Arc<Screen>,
     color: bool,
     /// Whether standard output has its JSON object, or something else that none may follow.
@@ -50,7 +53,7 @@ impl Listener for Shared {
 
 impl Context {
     /// For these flags; `logged` commands write to the log file.
-    pub fn new(global: Global, profiles: Profiles, logged: bool) -> Context {
+    pub fn new(global: Global, profiles: Profiles, checks: Vec<Check>, logged: bool) -> Context {
         let color = match global.color {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
@@ -67,6 +70,7 @@ impl Context {
             events: Events::new(Shared(screen.clone())),
             cancel: CancellationToken::new(),
             profiles,
+            checks,
             global,
             screen,
             color,

@@ -2,6 +2,8 @@
 
 mod args;
 mod backup;
+mod check;
+mod checks;
 mod completions;
 mod conceal;
 mod config;
@@ -30,6 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use args::{Cli, Command};
 use context::{Context, explain};
 
+use crate::check::Check;
 use crate::failure::{Failure, FailureKind};
 use crate::host::Profiles;
 
@@ -40,9 +43,9 @@ enum Ending {
     Done,
     /// `--keep-going`: some tables failed.
     Partial,
-    /// `diff --exit-code`: there are differences.
+    /// `diff --exit-code`, `check --compare`: there are differences.
     Different,
-    /// `doctor`: something would fail.
+    /// `doctor`: something would fail; `check`: something is not as it should be.
     Unfit,
 }
 
@@ -52,12 +55,12 @@ pub fn main() -> ExitCode {
         explain(&failure, false);
         return failure.kind.exit_code().into();
     }
-    let (cli, profiles) = match parse() {
+    let (cli, profiles, checks) = match parse() {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
     let logged = matches!(cli.command, Command::Backup(_) | Command::Restore(_) | Command::Rollback(_));
-    let context = Arc::new(Context::new(cli.global, profiles, logged));
+    let context = Arc::new(Context::new(cli.global, profiles, checks, logged));
     let begun = restore::Begun::of(&cli.command);
     match run(&context, cli.command) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
@@ -91,8 +94,8 @@ pub fn command() -> clap::Command {
     config::relax(Cli::command())
 }
 
-/// The command line with the defaults of the configuration file, and the host profiles with its changes.
-fn parse() -> Result<(Cli, Profiles), ExitCode> {
+/// The command line with the defaults of the configuration file, the host profiles with its changes, and its checks.
+fn parse() -> Result<(Cli, Profiles, Vec<Check>), ExitCode> {
     let usage = |text: String| {
         explain(&Failure::usage(text).next("correct the configuration file (--config, pgkeep.toml)"), false);
         ExitCode::from(FailureKind::Usage.exit_code())
@@ -103,9 +106,10 @@ fn parse() -> Result<(Cli, Profiles), ExitCode> {
     let named =
         early.ok().and_then(|m| m.try_get_one::<std::path::PathBuf>("config").ok().flatten().cloned());
     let file = config::read(named.as_deref()).map_err(|e| usage(format!("{e:#}")))?;
-    let mut profiles = Profiles::default();
+    let (mut profiles, mut checks) = (Profiles::default(), Vec::new());
     if let Some((path, mut table)) = file {
         profiles = config::profiles(&path, &mut table).map_err(|e| usage(format!("{e:#}")))?;
+        checks = checks::read(&path, &mut table).map_err(|e| usage(format!("{e:#}")))?;
         command = config::apply(command, &path, &table).map_err(|e| usage(format!("{e:#}")))?;
     }
     // clap ends with 0 for --help and --version, 2 for wrong usage: the contract's codes.
@@ -113,7 +117,7 @@ fn parse() -> Result<(Cli, Profiles), ExitCode> {
         let mut cli = Cli::from_arg_matches(&matches)?;
         config::settle(&matches, &mut cli.global).map(|()| cli)
     });
-    parsed.map(|cli| (cli, profiles)).map_err(|error| {
+    parsed.map(|cli| (cli, profiles, checks)).map_err(|error| {
         let _ = error.print();
         ExitCode::from(error.exit_code() as u8)
     })
@@ -143,6 +147,9 @@ fn run(context: &Arc<Context>, command: Command) -> Result<Ending, Failure> {
         }
         Command::Doctor(args) => {
             on_runtime(context, move |context| async move { doctor::run(&context, &args).await })
+        }
+        Command::Check(args) => {
+            on_runtime(context, move |context| async move { check::run(&context, &args).await })
         }
         Command::Rollback(args) => {
             on_runtime(context, move |context| async move { rollback::run(&context, &args).await })

@@ -259,11 +259,15 @@ fn sources() -> String {
 }
 
 /// Words of the server and of the operating system.
-const FOREIGN_WORDS: [&str; 7] = [
+const FOREIGN_WORDS: [&str; 11] = [
     "out of shared memory",
     "terminating connection due to administrator command",
     "canceling statement due to",
     "cannot set transaction read-write mode",
+    "cannot execute",
+    "in a read-only transaction",
+    "cannot insert multiple commands",
+    "query would be affected by",
     "No space left on device",
     "Permission denied",
     "try '--help'",
