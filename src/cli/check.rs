@@ -31,7 +31,7 @@ Checks stand in pgkeep.toml, each with a name and a query that gives the rows th
   name = \"booking references are unique\"
   sql = \"SELECT reference, count(*) FROM bookings GROUP BY reference HAVING count(*) > 1\"
 
-With expect = 3 (or a text, true, false) the query gives that one value; with exists = \"column users.email\" in place of sql something is to be there. A check can change nothing.
+With expect = 3 (or a text, true, false) the query gives that one value; with exists = \"column users.email\" in place of sql something is to be there. A check can change nothing. Every restore runs them before it commits.
 
 PASS: all is as it should be. FAIL: it is not; the exit code is 1. With --compare it is 7 where all pass and something differs.")]
 pub struct CheckArgs {

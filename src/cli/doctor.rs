@@ -93,6 +93,7 @@ fn restoring(
         jobs,
         critical: Vec::new(),
         objects: ObjectOptions::everything(),
+        checks: Vec::new(),
         host: std::sync::Arc::default(),
     })
 }

@@ -11,6 +11,7 @@ use super::args::{Command, default_jobs, duration};
 use super::backup::jobs;
 use super::context::{Context, count, printable_lines};
 use super::objects::ObjectArgs;
+use crate::check::Check;
 use crate::failure::{Failure, FailureKind};
 use crate::restore::log::{RestoreLog, Status, TableOutcome};
 use crate::restore::prepare::{Prepared, prepare};
@@ -73,6 +74,16 @@ pub struct SharedArgs {
     /// Do not ask
     #[arg(short, long, env = "PGKEEP_YES")]
     pub yes: bool,
+    /// Do not run the checks of pgkeep.toml before the commit
+    #[arg(long, env = "PGKEEP_NO_CHECKS")]
+    pub no_checks: bool,
+}
+
+impl SharedArgs {
+    /// The checks to run before the commit.
+    pub fn checks(&self, context: &Context) -> Vec<Check> {
+        if self.no_checks { Vec::new() } else { context.checks.clone() }
+    }
 }
 
 /// How archived rows meet live rows.
@@ -144,6 +155,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failur
         jobs: args.shared.jobs.unwrap_or_else(default_jobs),
         critical: args.critical.clone(),
         objects,
+        checks: args.shared.checks(context),
         host: std::sync::Arc::default(),
     };
     restore(context, options, &args.shared).await
@@ -299,6 +311,13 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
             text += &format!("    and {} more, see the log\n", left.len() - LISTED);
         }
     }
+    let failed = log.checks.iter().filter(|check| !check.passed).count();
+    text += &match (log.checks.len(), failed) {
+        (0, _) => String::new(),
+        (1, 0) => "  the check passes\n".to_owned(),
+        (all, 0) => format!("  all {all} checks pass\n"),
+        (all, failed) => format!("  {failed} of {} failed\n", count(all as u64, "check")),
+    };
     let verb = match (log.operation.as_str(), log.status) {
         ("dry-run", _) => "would restore (nothing was changed)",
         (_, Status::Partial) => "restored in part",

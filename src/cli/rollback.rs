@@ -49,6 +49,7 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Ending, Failu
         jobs: args.shared.jobs.unwrap_or_else(default_jobs),
         critical: Vec::new(),
         objects: ObjectOptions::everything(),
+        checks: args.shared.checks(context),
         host: std::sync::Arc::default(),
     };
     restore(context, options, &args.shared).await

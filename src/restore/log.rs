@@ -55,6 +55,20 @@ pub struct TableFailure {
     pub error: String,
 }
 
+/// What a check came to. The rows that it found are in no log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// The check's name.
+    pub name: String,
+    /// Whether all is as it should be.
+    pub passed: bool,
+    /// Rows that should not be.
+    pub offending_rows: u64,
+    /// Why it failed, where that is not its rows alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// The log's content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestoreLog {
@@ -84,6 +98,9 @@ pub struct RestoreLog {
     pub tables_failed: Vec<TableFailure>,
     /// Sequences that were set, with the value that they were set to.
     pub sequences_set: BTreeMap<String, String>,
+    /// The user's own checks of what was about to be committed; none where it did not come to that.
+    #[serde(default)]
+    pub checks: Vec<CheckResult>,
     /// Whether changes had been made and were undone.
     pub rolled_back: bool,
     /// Whether the result was proven equal to the archive before commit.
@@ -146,6 +163,7 @@ impl RestoreLog {
             tables_restored: BTreeMap::new(),
             tables_failed: Vec::new(),
             sequences_set: BTreeMap::new(),
+            checks: Vec::new(),
             rolled_back: false,
             verified: false,
             total_inserted: 0,

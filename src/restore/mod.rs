@@ -1,9 +1,10 @@
 //! A restore, in the order that makes it safe: validate → lock → safety backup → count → load → merge → verify →
-//! commit → log. Everything up to the commit is one transaction, so any failure leaves the target as it was.
+//! checks → commit → log. Everything up to the commit is one transaction, so any failure leaves the target as it was.
 //!
 //! A rollback is a restore in mode `exact` of a safety backup, with a safety backup of its own.
 
 pub mod attempt;
+mod checks;
 pub mod create;
 pub mod equal;
 pub mod fate;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::model::Header;
+use crate::check::Check;
 use crate::host::Profile;
 use crate::schema::script::Left;
 use crate::selection::TableFilter;
@@ -78,6 +80,8 @@ pub struct RestoreOptions {
     pub critical: Vec<String>,
     /// What of the schema is restored, and how.
     pub objects: ObjectOptions,
+    /// What has to hold before the commit.
+    pub checks: Vec<Check>,
     /// Whose server the target is on; found out when it is looked at.
     pub host: Arc<Profile>,
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreOptions;
+use super::checks;
 use super::create;
 use super::log::{LogFile, RestoreLog, Status, TableOutcome};
 use super::objects::apply::{self, What};
@@ -239,6 +240,7 @@ impl Rebuild<'_> {
         if let Some(left) = left {
             log.statements_left = left.take();
         }
+        checks::run_alone(self.session, self.options, self.events, log).await?;
         client
             .batch_execute(
                 "RESET synchronous_commit; RESET maintenance_work_mem; SELECT pg_catalog.set_config('pgkeep.search_path', '', false)",

@@ -1,4 +1,4 @@
-//! `pgkeep check`.
+//! `pgkeep check`, and the same checks within a restore.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -6,6 +6,7 @@ mod baselines;
 mod command;
 mod exists;
 mod refused;
+mod restores;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -48,3 +49,6 @@ pub fn outcome<'a>(report: &'a Value, name: &str) -> &'a Value {
 pub fn error<'a>(report: &'a Value, name: &str) -> &'a str {
     outcome(report, name)["error"].as_str().unwrap_or_default()
 }
+
+/// Bookings go, and the trigger gives their seats back.
+pub const DAMAGE: &str = "DELETE FROM bookings WHERE reference < 'BK-3'";

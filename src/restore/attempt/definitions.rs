@@ -13,7 +13,7 @@ use crate::restore::log::{RestoreLog, TableOutcome};
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::objects::{self, apply, change, grants};
 use crate::restore::plan::RestorePlan;
-use crate::restore::{lock, roles, sequences, stage, verify};
+use crate::restore::{checks, lock, roles, sequences, stage, verify};
 use crate::schema::{Object, Schema};
 
 impl Attempt<'_> {
@@ -246,6 +246,6 @@ impl Attempt<'_> {
         // A dry run holds no locks, so that nothing can be proven of what it did.
         log.verified = !self.options.dry_run;
         log.sum();
-        Ok(())
+        checks::run(self.session, self.options, self.events, log).await
     }
 }
