@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use crate::archive::compression::Compression;
 use crate::archive::model::{self, FORMAT, Guards, Header, Kind, VERSION};
+use crate::check::Check;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
 use crate::postgres::ddl::Secrets;
@@ -69,6 +70,8 @@ pub struct BackupOptions {
     pub secrets: Secrets,
     /// Roles of the cluster, too.
     pub roles: Option<Roles>,
+    /// What has to hold of the snapshot, or there is no backup.
+    pub checks: Vec<Check>,
 }
 
 impl BackupOptions {

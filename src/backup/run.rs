@@ -12,6 +12,7 @@ use super::snapshot::{self, Snapshot};
 use super::{BackupOptions, BackupResult, Content, Destination, Roles, header};
 use crate::archive::model::{Header, Source};
 use crate::archive::writer::{ArchiveWriter, Summary};
+use crate::check::{self, Limits};
 use crate::connection::{Connector, lead, stop};
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
@@ -98,6 +99,7 @@ impl Backup<'_> {
         let (started_at, taken_at) = (Utc::now(), Instant::now());
         let Snapshot { catalog, plan, id, schema } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);
+        self.check().await?;
         let has_rows = options.content != Content::Schema;
         let is_chosen = |o: &Object| {
             o.kind.is_relation() && options.filter.wants(o.schema.as_deref().unwrap_or_default(), &o.name)
@@ -182,6 +184,18 @@ impl Backup<'_> {
             index_sha256: summary.index_sha256,
             foreign_tables: plan.foreign.clone(),
         })
+    }
+
+    /// Refuses a state that the user's own checks find fault with. They are asked under the snapshot, so that they hold of
+    /// the very rows that the archive gets.
+    async fn check(&self) -> Result<(), Failure> {
+        let (client, version) = (&self.session.client, self.session.server_version_num);
+        let outcomes = check::run(client, version, &self.options.checks, Limits::default()).await?;
+        match check::failure(&outcomes) {
+            Some(failure) => Err(failure
+                .next("see the rows with pgkeep check, and mend them; or back up without --run-checks")),
+            None => Ok(()),
+        }
     }
 
     /// Whether there are secrets that nobody asked for.

@@ -8,6 +8,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::Ending;
 use super::args::{default_jobs, rate};
+use super::checks;
 use super::context::{Context, count};
 use crate::archive::compression::Compression;
 use crate::backup::copy::CopyFormat;
@@ -54,6 +55,9 @@ pub struct BackupArgs {
     /// The secrets in the vault of a Supabase project, in the clear
     #[arg(long, env = "PGKEEP_WITH_SECRETS", conflicts_with = "data_only")]
     pub with_secrets: bool,
+    /// Run the checks of pgkeep.toml first, and make no backup if one fails
+    #[arg(long, env = "PGKEEP_RUN_CHECKS")]
+    pub run_checks: bool,
     /// Connections that read side by side [default: one for each core, at most 8]
     #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
     pub jobs: Option<usize>,
@@ -98,6 +102,9 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
     if matches!(destination, Destination::Stdout) && context.global.json {
         return Err(Failure::usage("--json and --out - both want standard output"));
     }
+    if args.run_checks && context.checks.is_empty() {
+        return Err(checks::none());
+    }
     let named = args.out.as_ref().and_then(|p| p.to_str()).unwrap_or_default();
     let compression = args.compress.unwrap_or_else(|| by_name(named));
     let options = BackupOptions {
@@ -121,6 +128,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
             (_, true) => Some(Roles::WithoutPasswords),
             _ => None,
         },
+        checks: if args.run_checks { context.checks.clone() } else { Vec::new() },
     };
     let mut connector = context.connector()?;
     connector.leave_free = args.jobs.is_none();

@@ -71,11 +71,13 @@ fn names_choose_checks_and_one_that_is_not_there_is_wrong_usage() {
         .says("there is no check called \"availability\"")
         .says("choose of availability is consistent, booking references are unique");
     configure(&pgkeep, "");
-    pgkeep
-        .run(&["check"])
-        .expect_code(2)
-        .says("no check is configured, and none is asked for")
-        .says("[[check]] name = ");
+    for command in [&["check"][..], &["backup", "--run-checks"]] {
+        pgkeep
+            .run(command)
+            .expect_code(2)
+            .says("no check is configured, and none is asked for")
+            .says("[[check]] name = ");
+    }
     pgkeep.run(&["check", "x"]).expect_code(2).says("[[check]] name = ");
 }
 

@@ -1,7 +1,8 @@
-//! `pgkeep check`, and the same checks within a restore.
+//! `pgkeep check`, and the same checks before a backup and within a restore.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backups;
 mod baselines;
 mod command;
 mod exists;
