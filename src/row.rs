@@ -5,6 +5,7 @@
 //! of so many cells, in UTF-8, on one line. No line makes it panic, recurse or allocate more than a bit for each
 //! level of nesting. Errors name the column and the byte, never a value.
 
+pub mod order;
 pub(crate) mod scan;
 pub(crate) mod wrapped;
 

@@ -1,4 +1,5 @@
-//! What people call a table, and which tables a command is about: the patterns of `--table` and `--exclude`.
+//! What people call a table, and which tables, rows and columns a command is about: the patterns of `--table` and
+//! `--exclude`, the conditions of `--where`, the lists of `--columns`.
 //!
 //! A pattern is `schema.table` or `table`; a bare name means schema `public`, as in logs and on screen. `*` stands
 //! for any characters and `?` for one, except within double quotes, which also keep a dot from separating the parts of
@@ -73,6 +74,16 @@ impl Pattern {
         Ok(Pattern { text: text.to_owned(), bare, schema, name })
     }
 
+    /// All tables of the schemas that a pattern of names means.
+    pub fn of_schema(text: &str) -> Result<Pattern, PatternError> {
+        let named = Pattern::parse(text)?;
+        if !named.bare {
+            let problem = "a schema has no dot; put a name that holds one in double quotes";
+            return Err(PatternError { pattern: text.to_owned(), problem });
+        }
+        Ok(Pattern { text: format!("{text}.*"), bare: false, schema: named.name, name: vec![Atom::AnyText] })
+    }
+
     /// Whether the pattern means this table.
     pub fn matches(&self, schema: &str, name: &str) -> bool {
         matches(&self.schema, schema) && matches(&self.name, name)
@@ -81,6 +92,16 @@ impl Pattern {
     /// Whether it names no schema, and so means `public`.
     pub fn is_bare(&self) -> bool {
         self.bare
+    }
+
+    /// Whether it is the name of one table.
+    pub fn is_name(&self) -> bool {
+        self.schema.iter().chain(&self.name).all(|atom| matches!(atom, Atom::Char(_)))
+    }
+
+    /// How many of its characters stand for themselves, the schema's counted, too.
+    pub fn exactness(&self) -> usize {
+        self.schema.iter().chain(&self.name).filter(|atom| matches!(atom, Atom::Char(_))).count()
     }
 
     /// The pattern as it was written.
@@ -146,6 +167,14 @@ impl TableFilter {
         Ok(TableFilter { include: all(tables)?, exclude: all(exclude)? })
     }
 
+    /// With all tables of these schemas beside those of `--table`; each text may be a list with commas.
+    pub fn with_schemas(mut self, schemas: &[String]) -> Result<TableFilter, PatternError> {
+        for name in schemas.iter().flat_map(|text| split_list(text)) {
+            self.include.push(Pattern::of_schema(name)?);
+        }
+        Ok(self)
+    }
+
     /// Whether a table is wanted.
     pub fn wants(&self, schema: &str, name: &str) -> bool {
         (self.include.is_empty() || self.includes(schema, name)) && !self.excludes(schema, name)
@@ -185,6 +214,89 @@ impl TableFilter {
     pub fn patterns(&self) -> (Vec<String>, Vec<String>) {
         let texts = |list: &[Pattern]| list.iter().map(|p| p.as_str().to_owned()).collect();
         (texts(&self.include), texts(&self.exclude))
+    }
+}
+
+/// What is said of tables by patterns: `PATTERN: TEXT`, where several may be about the same table.
+#[derive(Clone, Debug, Default)]
+pub struct ByTable {
+    said: Vec<(Pattern, String)>,
+}
+
+impl ByTable {
+    /// Parses texts such as `bookings: status = 'open'`. The colon that ends the pattern is the first that is not quoted.
+    pub fn parse(texts: &[String]) -> Result<ByTable, PatternError> {
+        let one = |text: &String| {
+            let mut quoted = false;
+            let colon = text.find(|c| {
+                quoted ^= c == '"';
+                c == ':' && !quoted
+            });
+            let problem = "write TABLE: and what is said of it, such as bookings: status = 'open'";
+            let fail = || PatternError { pattern: text.clone(), problem };
+            let (pattern, said) = text.split_at(colon.ok_or_else(fail)?);
+            let said = said[1..].trim();
+            if said.is_empty() { Err(fail()) } else { Ok((Pattern::parse(pattern.trim())?, said.to_owned())) }
+        };
+        Ok(ByTable { said: texts.iter().map(one).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.said.is_empty()
+    }
+
+    /// What is said of a table.
+    pub fn of<'a>(&'a self, schema: &str, name: &str) -> impl Iterator<Item = &'a str> {
+        let meant = self.said.iter().filter(|(pattern, _)| pattern.matches(schema, name));
+        meant.map(|(_, said)| said.as_str()).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Patterns that mean none of the tables of `names`.
+    pub fn unmatched<'a>(&self, names: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<String> {
+        self.said
+            .iter()
+            .filter(|(p, _)| !names.clone().any(|(schema, name)| p.matches(schema, name)))
+            .map(|(p, _)| p.as_str().to_owned())
+            .collect()
+    }
+}
+
+/// Which rows and columns of tables are meant.
+#[derive(Clone, Debug, Default)]
+pub struct RowChoice {
+    /// Conditions on rows, as SQL.
+    pub conditions: ByTable,
+    /// Lists of columns.
+    pub columns: ByTable,
+}
+
+impl RowChoice {
+    /// Whether all rows with all columns are.
+    pub fn is_all(&self) -> bool {
+        self.conditions.is_empty() && self.columns.is_empty()
+    }
+
+    /// The condition on rows of a table, where there is one: all that is said of it has to hold.
+    pub fn condition(&self, schema: &str, name: &str) -> Option<String> {
+        let all: Vec<String> = self.conditions.of(schema, name).map(|c| format!("({c})")).collect();
+        if all.is_empty() { None } else { Some(all.join(" AND ")) }
+    }
+
+    /// The columns of a table, where some are chosen.
+    pub fn columns(&self, schema: &str, name: &str) -> Option<Vec<String>> {
+        let lists: Vec<&str> = self.columns.of(schema, name).collect();
+        let unquoted = |text: &str| match text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
+            Some(inner) => inner.replace("\"\"", "\""),
+            None => text.to_owned(),
+        };
+        let all = lists.iter().flat_map(|list| split_list(list)).map(|name| unquoted(name.trim()));
+        if lists.is_empty() { None } else { Some(all.collect()) }
+    }
+
+    /// Patterns that mean none of the tables of `names`.
+    pub fn unmatched<'a>(&self, names: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<String> {
+        [self.conditions.unmatched(names.clone()), self.columns.unmatched(names)].concat()
     }
 }
 
@@ -239,6 +351,35 @@ mod tests {
         let wanted = ["a", "b,c", "d"].map(|name| filter.wants("public", name));
         assert_eq!(wanted, [true; 3]);
         assert!(!filter.wants("public", "b") && TableFilter::parse(&["a,".into()], &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_said_of_tables_is_found_by_their_names() {
+        let choice = RowChoice {
+            conditions: ByTable::parse(&[
+                "bookings: at::date > 'x:y'".into(),
+                "\"a:b\".*:id = 1".into(),
+                "b*: true".into(),
+            ])
+            .unwrap(),
+            columns: ByTable::parse(&["bookings: id, \"a, \"\"b\"\"\"".into()]).unwrap(),
+        };
+        assert_eq!(choice.condition("public", "bookings").unwrap(), "(at::date > 'x:y') AND (true)");
+        assert_eq!(choice.condition("a:b", "t").unwrap(), "(id = 1)");
+        assert_eq!(choice.condition("public", "users"), None);
+        assert_eq!(choice.columns("public", "bookings").unwrap(), ["id", "a, \"b\""]);
+        assert_eq!(choice.unmatched([("public", "bookings")].into_iter()), ["\"a:b\".*"]);
+        for bad in ["", "bookings", "bookings:", ": true", "a.b.c: true"] {
+            assert!(ByTable::parse(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_schemas_name_means_its_tables() {
+        let filter = TableFilter::default().with_schemas(&["auth,\"a.b\"".into(), "x*".into()]).unwrap();
+        let wanted = [("auth", "users"), ("a.b", "c"), ("xy", "z"), ("public", "users")];
+        assert_eq!(wanted.map(|(schema, name)| filter.wants(schema, name)), [true, true, true, false]);
+        assert!(TableFilter::default().with_schemas(&["a.b".into()]).is_err());
     }
 
     #[test]

@@ -75,6 +75,7 @@ fn rooms_know_only_the_rooms_below_them() {
             "archive",
             "check",
             "connection",
+            "difference",
             "failure",
             "folders",
             "host",
@@ -88,11 +89,12 @@ fn rooms_know_only_the_rooms_below_them() {
             "export",
         ],
         &["restore"],
-        &["doctor"],
+        &["doctor", "compare"],
         &["cli"],
     ];
-    const BELOW: [(&str, &[&str]); 12] = [
+    const BELOW: [(&str, &[&str]); 13] = [
         ("row", &[]),
+        ("difference", &[]),
         ("selection", &[]),
         ("schema", &["selection"]),
         ("progress", &[]),

@@ -138,6 +138,9 @@ pub struct Table {
     pub partitioned: bool,
     /// The columns of a row line, in its order.
     pub columns: Vec<Column>,
+    /// Columns that were left out of the backup (`--columns`): a restore leaves them as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Generated columns: not in the rows, the server computes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub generated: Vec<String>,

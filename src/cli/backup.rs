@@ -9,6 +9,7 @@ use indicatif::{HumanBytes, HumanCount};
 use super::Ending;
 use super::args::{default_jobs, rate};
 use super::checks;
+use super::choice::filter;
 use super::context::{Context, count};
 use crate::archive::compression::Compression;
 use crate::backup::copy::CopyFormat;
@@ -18,7 +19,6 @@ use crate::backup::{BackupOptions, BackupResult, Content, Destination, Roles};
 use crate::failure::Failure;
 use crate::folders;
 use crate::postgres::ddl::Secrets;
-use crate::selection::TableFilter;
 
 /// Flags of `backup`.
 #[derive(Args, Debug)]
@@ -40,6 +40,9 @@ pub struct BackupArgs {
     /// Tables to leave out; a list, or given several times
     #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
     pub exclude: Vec<String>,
+    /// All tables of these schemas, as --table 'NAME.*'; a list, or given several times
+    #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA_NAME")]
+    pub schema_name: Vec<String>,
     /// Rows, sequences and large objects alone, not the definitions of tables, functions and all else
     #[arg(long, env = "PGKEEP_DATA_ONLY")]
     pub data_only: bool,
@@ -102,14 +105,14 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
     if matches!(destination, Destination::Stdout) && context.global.json {
         return Err(Failure::usage("--json and --out - both want standard output"));
     }
-    if args.run_checks && context.checks.is_empty() {
+    if args.run_checks && context.settings.checks.is_empty() {
         return Err(checks::none());
     }
     let named = args.out.as_ref().and_then(|p| p.to_str()).unwrap_or_default();
     let compression = args.compress.unwrap_or_else(|| by_name(named));
     let options = BackupOptions {
         destination,
-        filter: TableFilter::parse(&args.table, &args.exclude).map_err(|e| Failure::usage(e.to_string()))?,
+        filter: filter(&args.table, &args.exclude, &args.schema_name)?,
         jobs: args.jobs.unwrap_or_else(default_jobs),
         compression,
         format: match args.copy_format {
@@ -128,7 +131,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
             (_, true) => Some(Roles::WithoutPasswords),
             _ => None,
         },
-        checks: if args.run_checks { context.checks.clone() } else { Vec::new() },
+        checks: if args.run_checks { context.settings.checks.clone() } else { Vec::new() },
     };
     let mut connector = context.connector()?;
     connector.leave_free = args.jobs.is_none();

@@ -84,12 +84,12 @@ fn expect(value: Option<&Value>) -> Result<Expect> {
 /// The checks that are asked for: those of these names and these objects, or all that are configured where none is.
 pub fn chosen(context: &Context, names: &[String], exists: &[String]) -> Result<Vec<Check>, Failure> {
     if names.is_empty() && exists.is_empty() {
-        return Ok(context.checks.clone());
+        return Ok(context.settings.checks.clone());
     }
     let mut chosen: Vec<Check> = Vec::new();
     for name in names {
-        let check = context.checks.iter().find(|check| check.name == *name).ok_or_else(|| {
-            let known: Vec<&str> = context.checks.iter().map(|check| check.name.as_str()).collect();
+        let check = context.settings.checks.iter().find(|check| check.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = context.settings.checks.iter().map(|check| check.name.as_str()).collect();
             let next = match known.as_slice() {
                 [] => HOW_TO.to_owned(),
                 known => format!("choose of {}", known.join(", ")),

@@ -8,13 +8,18 @@ use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
 use super::args::Global;
+use super::checks;
+use super::restore::ModeArg;
+use crate::check::Check;
 use crate::host::Profiles;
+use crate::restore::preference::{Preference, Preferences, StatusRank};
 
 /// Keys whose name is not the flag's: a list reads better in the plural.
 const ALIASES: [(&str, &str); 3] =
@@ -40,17 +45,97 @@ pub fn read(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>> {
     }
 }
 
-/// Takes the host profiles' changes out of the file, `[profiles.NAME]`, and makes them.
-pub fn profiles(path: &Path, table: &mut Table) -> Result<Profiles> {
-    let mut read = || {
-        let changes = match table.remove("profiles") {
-            None => Table::new(),
-            Some(Value::Table(changes)) => changes,
-            Some(_) => bail!("\"profiles\" must be a table of tables, [profiles.NAME]"),
-        };
-        Ok(Profiles::with(&changes)?)
+/// What of the file is no flag.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// What is known of hosts.
+    pub profiles: Profiles,
+    /// What decides between two versions of a row.
+    pub preferences: Preferences,
+    /// The user's checks.
+    pub checks: Vec<Check>,
+}
+
+impl Settings {
+    /// Takes it out of the file.
+    pub fn take(path: &Path, table: &mut Table) -> Result<Settings> {
+        let checks = checks::read(path, table)?;
+        let take =
+            || anyhow::Ok(Settings { profiles: profiles(table)?, preferences: preferences(table)?, checks });
+        take().with_context(|| format!("configuration file {}", path.display()))
+    }
+}
+
+/// `[profiles.NAME]`, changes of host profiles.
+fn profiles(table: &mut Table) -> Result<Profiles> {
+    let changes = match table.remove("profiles") {
+        None => Table::new(),
+        Some(Value::Table(changes)) => changes,
+        Some(_) => bail!("\"profiles\" must be a table of tables, [profiles.NAME]"),
     };
-    read().with_context(|| format!("configuration file {}", path.display()))
+    Ok(Profiles::with(&changes)?)
+}
+
+/// `[merge.TABLE]`, how rows of some tables meet.
+fn preferences(table: &mut Table) -> Result<Preferences> {
+    let tables = match table.remove("merge") {
+        None => Table::new(),
+        Some(Value::Table(tables)) => tables,
+        Some(_) => bail!("\"merge\" must be a table of tables, [merge.TABLE]"),
+    };
+    let mut preferences = Preferences::default();
+    for (name, value) in tables {
+        let Value::Table(keys) = value else { bail!("\"merge.{name}\" must be a table, [merge.TABLE]") };
+        let preference = preference(&keys).with_context(|| format!("[merge.{name:?}]"))?;
+        preferences.add(&name, preference).with_context(|| format!("[merge.{name:?}]"))?;
+    }
+    Ok(preferences)
+}
+
+fn preference(keys: &Table) -> Result<Preference> {
+    let mut preference = Preference::default();
+    let (mut column, mut ranks) = (None, None);
+    for (key, value) in keys {
+        match key.as_str() {
+            "mode" => {
+                let text = strings(key, value)?.concat();
+                let mode = ModeArg::from_str(&text, false);
+                preference.mode = Some(
+                    mode.map_err(|_| anyhow!("mode {text:?}: there are upsert, exact, missing and newer"))?
+                        .into(),
+                );
+            }
+            "newer_by" => preference.newer_by = strings(key, value)?,
+            "status_column" => column = Some(strings(key, value)?.concat()),
+            "status_rank" => {
+                let Value::Array(list) = value else {
+                    bail!("status_rank must be a list, the lowest status first")
+                };
+                // Statuses of one rank stand in a list of their own.
+                ranks = Some(list.iter().map(|same| strings(key, same)).collect::<Result<Vec<_>>>()?);
+            }
+            _ => bail!(
+                "there is no setting {key:?} here: there are mode, newer_by, status_column and status_rank"
+            ),
+        }
+    }
+    preference.status = match (column, ranks) {
+        (column, Some(ranks)) => {
+            Some(StatusRank { column: column.unwrap_or_else(|| "status".to_owned()), ranks })
+        }
+        (Some(_), None) => bail!("status_column says nothing without status_rank"),
+        (None, None) => None,
+    };
+    if let Some(status) = &preference.status {
+        let mut all: Vec<&String> = status.ranks.iter().flatten().collect();
+        let number = all.len();
+        all.sort();
+        all.dedup();
+        if all.len() < number {
+            bail!("status_rank names a status twice");
+        }
+    }
+    Ok(preference)
 }
 
 /// Makes the file's values the defaults of `command`'s flags.

@@ -9,14 +9,13 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{ColorWhen, Global};
+use super::config::Settings;
 use super::screen::{Look, Screen};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Table;
-use crate::check::Check;
 use crate::connection::Connector;
 use crate::failure::Failure;
 use crate::folders::Folders;
-use crate::host::Profiles;
 use crate::postgres::connect::RetryPolicy;
 use crate::postgres::conninfo::ConnInfo;
 use crate::progress::{Event, Events, Listener};
@@ -31,10 +30,8 @@ pub struct Context {
     pub events: Events,
     /// Set by Ctrl-C and SIGTERM.
     pub cancel: CancellationToken,
-    /// What is known of hosts.
-    pub profiles: Profiles,
-    /// The checks of the configuration file.
-    pub checks: Vec<Check>,
+    /// What the configuration file says beside flags.
+    pub settings: Settings,
     screen: Arc<Screen>,
     color: bool,
     /// Whether standard output has its JSON object, or something else that none may follow.
@@ -53,7 +50,7 @@ impl Listener for Shared {
 
 impl Context {
     /// For these flags; `logged` commands write to the log file.
-    pub fn new(global: Global, profiles: Profiles, checks: Vec<Check>, logged: bool) -> Context {
+    pub fn new(global: Global, settings: Settings, logged: bool) -> Context {
         let color = match global.color {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
@@ -69,8 +66,7 @@ impl Context {
             folders,
             events: Events::new(Shared(screen.clone())),
             cancel: CancellationToken::new(),
-            profiles,
-            checks,
+            settings,
             global,
             screen,
             color,
@@ -119,8 +115,8 @@ impl Context {
             )));
         }
         let named = self.global.host_profile.clone();
-        if let Some(name) = named.as_ref().filter(|name| self.profiles.named(name).is_none()) {
-            let names: Vec<&str> = self.profiles.names().collect();
+        if let Some(name) = named.as_ref().filter(|name| self.settings.profiles.named(name).is_none()) {
+            let names: Vec<&str> = self.settings.profiles.names().collect();
             let next =
                 format!("choose one of {}, or make one in pgkeep.toml: [profiles.{name}]", names.join(", "));
             return Err(Failure::usage(format!("there is no host profile {name:?}")).next(next));
@@ -130,7 +126,9 @@ impl Context {
         }
         let _ = self.target.set(info.redacted());
         let retry = RetryPolicy { attempts: self.global.connect_attempts, ..RetryPolicy::default() };
-        Ok(Connector::new(info, retry).with_fallbacks(fallbacks).with_profiles(self.profiles.clone(), named))
+        Ok(Connector::new(info, retry)
+            .with_fallbacks(fallbacks)
+            .with_profiles(self.settings.profiles.clone(), named))
     }
 
     /// Finds an archive by path or bare name.

@@ -1,31 +1,36 @@
 //! `pgkeep diff`.
 
-use clap::Args;
-use serde::Serialize;
-use tokio_postgres::Client;
+mod definitions;
+mod rows;
 
-use super::context::{Context, count, invalid, print, printable};
-use super::{Ending, ddl, lines};
-use crate::archive::model::Header;
+use std::sync::Arc;
+
+use clap::Args;
+
+pub use self::definitions::no_definitions;
+
+use super::Ending;
+use super::backup::jobs;
+use super::choice::ChoiceArgs;
+use super::context::{Context, invalid};
+use super::restore::ModeArg;
 use crate::archive::reader::Archive;
-use crate::connection::{lead, stop};
-use crate::failure::{Failure, FailureKind};
-use crate::postgres::ddl::Secrets;
-use crate::postgres::settings;
-use crate::restore::objects::adapt::to_version;
-use crate::restore::objects::secrets;
-use crate::schema::compare::{Comparison, compare};
-use crate::schema::{Object, scope};
-use crate::selection::TableFilter;
+use crate::failure::Failure;
 
 /// Flags of `diff`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  pgkeep diff shop_backup_20251128_074723 --schema -d postgres://app@db.example/shop
+  pgkeep diff shop_backup_20251128_074723 -d postgres://app@db.example/shop
+  pgkeep diff shop_backup_20251128_074723 --table bookings --sample 5
+  pgkeep diff NEWER OLDER --newer-by updated_at
+  pgkeep diff shop_backup_20251128_074723 --schema
   pgkeep diff OLDER NEWER --schema --full
 
-  + is in OTHER only, - in FILE only, ~ in both, but not the same.")]
+Rows are counted as a restore of FILE over OTHER would have them: + only FILE has the row (inserted), ~ both have it and it \
+differs, old -> new (updated), - only OTHER has it (deleted by --mode exact), = it would be kept. Nothing is changed.
+
+Of definitions: + is in OTHER only, - in FILE only, ~ in both, but not the same.")]
 pub struct DiffArgs {
     /// Archive: a path, or a file name in backups/ or safety_backups/
     #[arg(value_name = "FILE")]
@@ -33,187 +38,39 @@ pub struct DiffArgs {
     /// What to compare it with: another archive, or live, the database
     #[arg(value_name = "OTHER", default_value = "live")]
     pub other: String,
-    /// Compare the definitions; rows cannot be compared yet
+    /// Compare the definitions and not the rows
     #[arg(long, env = "PGKEEP_SCHEMA")]
     pub schema: bool,
     /// Show what differs in the statements of objects that are in both
     #[arg(long, env = "PGKEEP_FULL")]
     pub full: bool,
+    /// Show so many rows of each kind, old -> new
+    #[arg(long, value_name = "N", env = "PGKEEP_SAMPLE")]
+    pub sample: Option<u32>,
+    /// How rows would meet
+    #[arg(long, value_name = "MODE", env = "PGKEEP_MODE", default_value = "exact")]
+    pub mode: ModeArg,
+    /// Say which rows are newer here and which there, by these columns (mode newer); a list, or given several times
+    #[arg(long, value_name = "COLUMN", env = "PGKEEP_NEWER_BY", value_delimiter = ',')]
+    pub newer_by: Vec<String>,
+    /// Which tables and rows.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// Connections and threads that work side by side [default: one for each core, at most 8]
+    #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
+    pub jobs: Option<usize>,
     /// End with exit code 7 if there is any difference
     #[arg(long, env = "PGKEEP_EXIT_CODE")]
     pub exit_code: bool,
 }
 
-#[derive(Serialize)]
-struct Named<'a> {
-    identity: &'a str,
-    kind: &'a str,
-}
-
-#[derive(Serialize)]
-struct Changed<'a> {
-    identity: &'a str,
-    kind: &'a str,
-    what: &'a [&'static str],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    old: &'a str,
-    new: &'a str,
-    added: Vec<Named<'a>>,
-    removed: Vec<Named<'a>>,
-    changed: Vec<Changed<'a>>,
-    same: usize,
-}
-
 /// Runs the command.
 pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> {
-    if !args.schema {
-        return Err(Failure::usage("rows cannot be compared yet, only definitions").next("add --schema"));
-    }
-    let (old_name, header) = archived(context, &args.file)?;
-    let mut old = objects(&old_name, &header)?;
-    let (new_name, mut new, of_new) = if args.other == "live" {
-        let (name, version, objects) = live(context, secrets(&header)).await?;
-        to_version(&mut old, header.source.server_version_num, version);
-        (name, objects, TableFilter::default())
-    } else {
-        let (name, other) = archived(context, &args.other)?;
-        to_version(&mut old, header.source.server_version_num, other.source.server_version_num);
-        (name.clone(), objects(&name, &other)?, selection(&other)?)
-    };
-    // What one side was never asked to hold is no difference.
-    for (filter, other) in [(selection(&header)?, &mut new), (of_new, &mut old)] {
-        if !filter.is_all() {
-            let all = std::mem::take(other);
-            *other = scope::choose(all, &filter).objects;
-        }
-    }
-    let comparison = compare(&old, &new);
-    if context.global.json {
-        context.json(&answer(&comparison, &old_name, &new_name, args.full))?;
-    } else {
-        let color = context.colors_output();
-        print(&describe(&comparison, &old_name, &new_name, args.full, color))?;
-    }
-    let is_same =
-        comparison.added.is_empty() && comparison.removed.is_empty() && comparison.changed.is_empty();
-    Ok(if args.exit_code && !is_same { Ending::Different } else { Ending::Done })
+    if args.schema { definitions::run(context, args).await } else { rows::run(context, args).await }
 }
 
-fn archived(context: &Context, name: &str) -> Result<(String, Header), Failure> {
+fn archived(context: &Context, name: &str) -> Result<(String, Arc<Archive>), Failure> {
     let path = context.find_archive(name)?;
     let archive = Archive::open(&path).map_err(|e| invalid(&path, &e))?;
-    Ok((path.display().to_string(), archive.header().clone()))
-}
-
-fn objects(name: &str, header: &Header) -> Result<Vec<Object>, Failure> {
-    let schema = header.schema.as_ref().ok_or_else(|| no_definitions(name))?;
-    Ok(schema.objects.clone())
-}
-
-/// An archive that holds rows alone.
-pub fn no_definitions(name: &str) -> Failure {
-    Failure::usage(format!("{name} holds no definitions, only rows"))
-        .next("choose a backup that was taken without --data-only (safety backups, and those of the first version, have rows alone)")
-}
-
-fn selection(header: &Header) -> Result<TableFilter, Failure> {
-    let selection = &header.selection;
-    TableFilter::parse(&selection.tables, &selection.exclude)
-        .map_err(|e| Failure::new(FailureKind::Archive, e.to_string()))
-}
-
-/// The database's name, its server's version, and its objects.
-async fn live(context: &Context, secrets: Secrets) -> Result<(String, u32, Vec<Object>), Failure> {
-    let connector = context.connector()?;
-    let session = lead(&connector, &context.events, &context.cancel).await?;
-    let version = session.server_version_num;
-    let read = tokio::select! {
-        biased;
-        () = context.cancel.cancelled() => Err(Failure::interrupted()),
-        read = read(&session.client, version, secrets) => {
-            read.map_err(|e| Failure::from_server(&e).while_doing("reading the schema"))
-        }
-    };
-    if read.is_err() {
-        stop(&session).await;
-    }
-    Ok((connector.info().redacted(), version, read.map_err(|f| f.state("the database was only read"))?))
-}
-
-async fn read(client: &Client, version: u32, secrets: Secrets) -> Result<Vec<Object>, tokio_postgres::Error> {
-    let settings = settings::statements(version);
-    client.batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}")).await?;
-    let schema = crate::postgres::ddl::read_with(client, version, secrets).await?;
-    client.batch_execute("ROLLBACK").await?;
-    Ok(schema.objects)
-}
-
-fn answer<'a>(comparison: &'a Comparison<'a>, old: &'a str, new: &'a str, full: bool) -> Answer<'a> {
-    let named = |all: &[&'a Object]| {
-        all.iter().map(|o| Named { identity: &o.identity, kind: o.kind.one() }).collect::<Vec<_>>()
-    };
-    Answer {
-        old,
-        new,
-        added: named(&comparison.added),
-        removed: named(&comparison.removed),
-        changed: comparison
-            .changed
-            .iter()
-            .map(|change| Changed {
-                identity: &change.new.identity,
-                kind: change.new.kind.one(),
-                what: &change.what,
-                old: full.then(|| ddl::text(change.old)),
-                new: full.then(|| ddl::text(change.new)),
-            })
-            .collect(),
-        same: comparison.same,
-    }
-}
-
-fn describe(comparison: &Comparison<'_>, old: &str, new: &str, full: bool, color: bool) -> String {
-    let paint = |code: &'static str, text: String| match color {
-        true => format!("\x1b[{code}m{text}\x1b[0m\n"),
-        false => text + "\n",
-    };
-    let mut text = String::new();
-    for object in &comparison.removed {
-        text += &paint("31", format!("- {}", printable(&object.identity)));
-    }
-    for object in &comparison.added {
-        text += &paint("32", format!("+ {}", printable(&object.identity)));
-    }
-    for change in &comparison.changed {
-        let line = format!("~ {} ({})", printable(&change.new.identity), change.what.join(", "));
-        text += &paint("33", line);
-        if full {
-            for line in lines::unified(&ddl::text(change.old), &ddl::text(change.new)) {
-                let code = match line.as_bytes().first() {
-                    Some(b'-') => "31",
-                    Some(b'+') => "32",
-                    _ => "0",
-                };
-                text += &paint(code, format!("    {}", ddl::for_terminal(&line)));
-            }
-        }
-    }
-    let number = |n: usize, word: &str| format!("{} {word}", count(n as u64, "object"));
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text + &format!(
-        "from {old} to {new}: {}, {} added, {} removed, {} the same\n",
-        number(comparison.changed.len(), "changed"),
-        comparison.added.len(),
-        comparison.removed.len(),
-        comparison.same
-    )
+    Ok((path.display().to_string(), Arc::new(archive)))
 }

@@ -10,9 +10,7 @@ use super::backup::jobs;
 use super::context::{Context, printable, printable_lines};
 use crate::doctor::{Check, DoctorOptions, Purpose, Report, Status};
 use crate::failure::Failure;
-use crate::restore::objects::ObjectOptions;
-use crate::restore::{Mode, RestoreOptions};
-use crate::selection::TableFilter;
+use crate::restore::RestoreOptions;
 
 /// Flags of `doctor`.
 #[derive(Args, Debug)]
@@ -81,21 +79,8 @@ fn restoring(
     file: &str,
     jobs: usize,
 ) -> Result<RestoreOptions, Failure> {
-    Ok(RestoreOptions {
-        archive: context.find_archive(file)?,
-        filter: TableFilter::default(),
-        mode: Mode::default(),
-        safe: false,
-        rollback: false,
-        keep_going: false,
-        dry_run: false,
-        lock_timeout: args.lock_timeout,
-        jobs,
-        critical: Vec::new(),
-        objects: ObjectOptions::everything(),
-        checks: Vec::new(),
-        host: std::sync::Arc::default(),
-    })
+    let all = RestoreOptions::new(context.find_archive(file)?);
+    Ok(RestoreOptions { lock_timeout: args.lock_timeout, jobs, ..all })
 }
 
 /// The report as people read it: a line for each check, and what to do below it.

@@ -4,12 +4,14 @@ mod args;
 mod backup;
 mod check;
 mod checks;
+mod choice;
 mod completions;
 mod conceal;
 mod config;
 mod context;
 mod ddl;
 mod diff;
+mod differences;
 mod doctor;
 mod export;
 mod lines;
@@ -30,11 +32,10 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Cli, Command};
+use config::Settings;
 use context::{Context, explain};
 
-use crate::check::Check;
 use crate::failure::{Failure, FailureKind};
-use crate::host::Profiles;
 
 /// How a subcommand ended when it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +56,12 @@ pub fn main() -> ExitCode {
         explain(&failure, false);
         return failure.kind.exit_code().into();
     }
-    let (cli, profiles, checks) = match parse() {
+    let (cli, settings) = match parse() {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
     let logged = matches!(cli.command, Command::Backup(_) | Command::Restore(_) | Command::Rollback(_));
-    let context = Arc::new(Context::new(cli.global, profiles, checks, logged));
+    let context = Arc::new(Context::new(cli.global, settings, logged));
     let begun = restore::Begun::of(&cli.command);
     match run(&context, cli.command) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
@@ -94,8 +95,8 @@ pub fn command() -> clap::Command {
     config::relax(Cli::command())
 }
 
-/// The command line with the defaults of the configuration file, the host profiles with its changes, and its checks.
-fn parse() -> Result<(Cli, Profiles, Vec<Check>), ExitCode> {
+/// The command line with the defaults of the configuration file, and what of that is no flag.
+fn parse() -> Result<(Cli, Settings), ExitCode> {
     let usage = |text: String| {
         explain(&Failure::usage(text).next("correct the configuration file (--config, pgkeep.toml)"), false);
         ExitCode::from(FailureKind::Usage.exit_code())
@@ -106,10 +107,9 @@ fn parse() -> Result<(Cli, Profiles, Vec<Check>), ExitCode> {
     let named =
         early.ok().and_then(|m| m.try_get_one::<std::path::PathBuf>("config").ok().flatten().cloned());
     let file = config::read(named.as_deref()).map_err(|e| usage(format!("{e:#}")))?;
-    let (mut profiles, mut checks) = (Profiles::default(), Vec::new());
+    let mut settings = Settings::default();
     if let Some((path, mut table)) = file {
-        profiles = config::profiles(&path, &mut table).map_err(|e| usage(format!("{e:#}")))?;
-        checks = checks::read(&path, &mut table).map_err(|e| usage(format!("{e:#}")))?;
+        settings = Settings::take(&path, &mut table).map_err(|e| usage(format!("{e:#}")))?;
         command = config::apply(command, &path, &table).map_err(|e| usage(format!("{e:#}")))?;
     }
     // clap ends with 0 for --help and --version, 2 for wrong usage: the contract's codes.
@@ -117,7 +117,7 @@ fn parse() -> Result<(Cli, Profiles, Vec<Check>), ExitCode> {
         let mut cli = Cli::from_arg_matches(&matches)?;
         config::settle(&matches, &mut cli.global).map(|()| cli)
     });
-    parsed.map(|cli| (cli, profiles, checks)).map_err(|error| {
+    parsed.map(|cli| (cli, settings)).map_err(|error| {
         let _ = error.print();
         ExitCode::from(error.exit_code() as u8)
     })

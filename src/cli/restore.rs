@@ -9,15 +9,18 @@ use indicatif::HumanCount;
 use super::Ending;
 use super::args::{Command, default_jobs, duration};
 use super::backup::jobs;
+use super::choice::ChoiceArgs;
 use super::context::{Context, count, printable_lines};
+use super::differences;
 use super::objects::ObjectArgs;
 use crate::check::Check;
 use crate::failure::{Failure, FailureKind};
 use crate::restore::log::{RestoreLog, Status, TableOutcome};
+use crate::restore::preference::Preferences;
 use crate::restore::prepare::{Prepared, prepare};
+use crate::restore::report::of_outcome;
 use crate::restore::run::Outcome;
 use crate::restore::{Mode, RestoreOptions};
-use crate::selection::TableFilter;
 
 /// Flags of `restore`.
 #[derive(Args, Debug)]
@@ -38,21 +41,24 @@ pub struct RestoreArgs {
     /// How archived rows meet live rows
     #[arg(long, value_name = "MODE", env = "PGKEEP_MODE", default_value = "upsert")]
     pub mode: ModeArg,
-    /// Tables to restore, all others left out; a list, or given several times
-    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE")]
-    pub table: Vec<String>,
-    /// Tables to leave out; a list, or given several times
-    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
-    pub exclude: Vec<String>,
-    /// Do everything but keep nothing: say what would be inserted, updated and deleted
+    /// Columns by which a row is newer in mode newer, the first that differs: a time, a version; a list, or given several times
+    #[arg(long, value_name = "COLUMN", env = "PGKEEP_NEWER_BY", value_delimiter = ',')]
+    pub newer_by: Vec<String>,
+    /// Compare everything and write nothing: say what would be inserted, updated, deleted and kept
     #[arg(long, env = "PGKEEP_DRY_RUN")]
     pub dry_run: bool,
+    /// With --dry-run: show so many rows of each kind, old -> new
+    #[arg(long, value_name = "N", env = "PGKEEP_SAMPLE")]
+    pub sample: Option<u32>,
     /// Commit the tables that can be restored, leave the others as they were, and end with exit code 3
     #[arg(long, env = "PGKEEP_KEEP_GOING")]
     pub keep_going: bool,
     /// Tables that the archive must hold, and not empty
     #[arg(long, value_name = "TABLE", env = "PGKEEP_CRITICAL", value_delimiter = ',')]
     pub critical: Vec<String>,
+    /// Which tables and rows.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Flags about objects.
     #[command(flatten)]
     pub objects: ObjectArgs,
@@ -82,7 +88,7 @@ pub struct SharedArgs {
 impl SharedArgs {
     /// The checks to run before the commit.
     pub fn checks(&self, context: &Context) -> Vec<Check> {
-        if self.no_checks { Vec::new() } else { context.checks.clone() }
+        if self.no_checks { Vec::new() } else { context.settings.checks.clone() }
     }
 }
 
@@ -93,6 +99,10 @@ pub enum ModeArg {
     Upsert,
     /// As upsert, and delete rows that the archive does not have
     Exact,
+    /// Insert missing rows, keep all others
+    Missing,
+    /// Insert missing rows, update those of which the archived one is newer (--newer-by), keep others
+    Newer,
 }
 
 /// What a restore or rollback was asked for, for the log-shaped answer to one that ended before it had a log.
@@ -135,28 +145,45 @@ impl From<ModeArg> for Mode {
         match mode {
             ModeArg::Upsert => Mode::Upsert,
             ModeArg::Exact => Mode::Exact,
+            ModeArg::Missing => Mode::Missing,
+            ModeArg::Newer => Mode::Newer,
         }
     }
+}
+
+impl RestoreArgs {
+    /// What decides between two versions of a row.
+    fn preferences(&self, context: &Context) -> Preferences {
+        preferences(context, &self.newer_by)
+    }
+}
+
+/// What decides between two versions of a row: the configuration file, and columns for all tables that it says nothing of.
+pub fn preferences(context: &Context, newer_by: &[String]) -> Preferences {
+    let mut preferences = context.settings.preferences.clone();
+    preferences.default.newer_by = newer_by.to_vec();
+    preferences
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failure> {
     let objects = args.objects.options()?;
     let options = RestoreOptions {
-        archive: context.find_archive(&args.file)?,
-        filter: TableFilter::parse(&args.table, &args.exclude).map_err(|e| Failure::usage(e.to_string()))?,
+        filter: args.choice.filter()?,
+        rows: args.choice.rows()?,
         mode: args.mode.into(),
+        preferences: args.preferences(context),
         // Definitions are small, and who brings some back is in the middle of repairing something.
         safe: args.safe || !objects.only.is_empty(),
-        rollback: false,
         keep_going: args.keep_going,
         dry_run: args.dry_run,
+        samples: args.sample.unwrap_or_default(),
         lock_timeout: args.shared.lock_timeout,
         jobs: args.shared.jobs.unwrap_or_else(default_jobs),
         critical: args.critical.clone(),
         objects,
         checks: args.shared.checks(context),
-        host: std::sync::Arc::default(),
+        ..RestoreOptions::new(context.find_archive(&args.file)?)
     };
     restore(context, options, &args.shared).await
 }
@@ -272,27 +299,18 @@ fn unsaid(failure: Failure, file: Option<&str>) -> Failure {
 const LISTED: usize = 50;
 
 fn describe(log: &RestoreLog, file: Option<&str>) -> String {
-    let mut text = String::new();
-    let changed: Vec<_> =
-        log.tables_restored.iter().filter(|(_, t)| t.inserted + t.updated + t.deleted > 0).collect();
-    for (table, t) in changed.iter().take(LISTED) {
-        text += &format!(
-            "  {table}: {} inserted, {} updated, {} deleted, {} unchanged\n",
-            HumanCount(t.inserted),
-            HumanCount(t.updated),
-            HumanCount(t.deleted),
-            HumanCount(t.unchanged)
-        );
-    }
-    if changed.len() > LISTED {
-        text += &format!("  and {} more, see the log\n", count((changed.len() - LISTED) as u64, "table"));
-    }
+    let tables = match log.operation.as_str() {
+        "dry-run" => log.tables.clone(),
+        _ => log.tables_restored.iter().map(|(shown, t)| (shown.clone(), of_outcome(t))).collect(),
+    };
+    let (mut text, changed) = differences::describe(&tables, "see the log");
     text += &objects(log);
     let empty = |(table, t): &(&String, &TableOutcome)| {
-        t.inserted + t.updated + t.deleted + t.unchanged == 0 && log.after_counts.get(*table) == Some(&0)
+        t.inserted + t.updated + t.deleted + t.unchanged + t.kept == 0
+            && log.after_counts.get(*table) == Some(&0)
     };
     let empty = log.tables_restored.iter().filter(empty).count();
-    let unchanged = log.tables_restored.len() - changed.len() - empty;
+    let unchanged = log.tables_restored.len().saturating_sub(changed + empty);
     for (number, what) in [(unchanged, "unchanged"), (empty, "empty")] {
         if number > 0 {
             text += &format!("  {} {what}\n", count(number as u64, "table"));
@@ -333,6 +351,9 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
     );
     if let Some(file) = file {
         text += &format!("\n  log:  {file}");
+    }
+    if let Some(conflicts) = &log.conflicts_file {
+        text += &format!("\n  rows of which one version was preferred: {conflicts}, beside the log");
     }
     if let Some(safety) = &log.safety_backup_file {
         text += &format!("\n  undo: pgkeep rollback {safety}");

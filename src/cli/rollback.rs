@@ -10,9 +10,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::listing;
 use crate::postgres::catalog::Catalog;
 use crate::restore::log::{RestoreLog, Status};
-use crate::restore::objects::ObjectOptions;
 use crate::restore::{Mode, RestoreOptions};
-use crate::selection::TableFilter;
 
 /// Flags of `rollback`.
 #[derive(Args, Debug)]
@@ -38,19 +36,13 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Ending, Failu
         name => context.find_archive(name)?,
     };
     let options = RestoreOptions {
-        archive,
-        filter: TableFilter::default(),
         mode: Mode::Exact,
         safe: true,
         rollback: true,
-        keep_going: false,
-        dry_run: false,
         lock_timeout: args.shared.lock_timeout,
         jobs: args.shared.jobs.unwrap_or_else(default_jobs),
-        critical: Vec::new(),
-        objects: ObjectOptions::everything(),
         checks: args.shared.checks(context),
-        host: std::sync::Arc::default(),
+        ..RestoreOptions::new(archive)
     };
     restore(context, options, &args.shared).await
 }

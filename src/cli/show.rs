@@ -10,11 +10,12 @@ use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 
 use self::rows::Rows;
+use super::choice::filter;
 use super::context::{Context, count, count_tables, invalid, print, printable};
 use super::diff::no_definitions;
 use super::table::layout;
 use super::{Ending, ddl};
-use crate::archive::model::Kind;
+use crate::archive::model::{Kind, Table};
 use crate::archive::reader::Archive;
 use crate::failure::Failure;
 use crate::schema::Object;
@@ -43,6 +44,15 @@ pub struct ShowArgs {
     /// Table whose rows to print as JSON objects, one a line
     #[arg(value_name = "TABLE")]
     pub table: Option<String>,
+    /// Tables to list, all others left out; a list, or given several times
+    #[arg(short = 't', long = "table", id = "tables", value_name = "PATTERN", env = "PGKEEP_TABLE")]
+    pub tables: Vec<String>,
+    /// Tables to leave out of the list; a list, or given several times
+    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
+    pub exclude: Vec<String>,
+    /// List all tables of these schemas, as --table 'NAME.*'; a list, or given several times
+    #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA_NAME")]
+    pub schema_name: Vec<String>,
     /// Print definitions as SQL: all, or those of NAME: schema.name or name (public), * and ? as in a shell, with all that belongs to it
     #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA", num_args = 0..=1, default_missing_value = "")]
     pub schema: Option<String>,
@@ -69,19 +79,32 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     match &args.table {
         Some(table) => rows(context, &path, &archive, table, args)?,
         None => {
-            let object = overview(&path, &archive);
-            context.result(&object, &describe(&path.display().to_string(), &archive))?;
+            let chosen = chosen(&archive, args)?;
+            let object = overview(&path, &archive, &chosen);
+            context.result(&object, &describe(&path.display().to_string(), &archive, &chosen))?;
         }
     }
     Ok(Ending::Done)
 }
 
-fn overview(path: &Path, archive: &Archive) -> serde_json::Value {
+/// The tables that are listed, with their rows.
+fn chosen<'a>(archive: &'a Archive, args: &ShowArgs) -> Result<Vec<(&'a Table, &'a u64)>, Failure> {
+    let filter = filter(&args.tables, &args.exclude, &args.schema_name)?;
+    let tables = &archive.header().tables;
+    let unmatched = filter.unmatched(tables.iter().map(|t| (t.schema.as_str(), t.name.as_str())));
+    if !unmatched.is_empty() {
+        let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
+        return Err(Failure::usage(format!("no table of the archive matches {}", list.join(", ")))
+            .next("see what is inside with: pgkeep show FILE"));
+    }
+    let all = tables.iter().zip(&archive.totals().table_rows);
+    Ok(all.filter(|(table, _)| filter.wants(&table.schema, &table.name)).collect())
+}
+
+fn overview(path: &Path, archive: &Archive, chosen: &[(&Table, &u64)]) -> serde_json::Value {
     let header = archive.header();
-    let tables: Vec<serde_json::Value> = header
-        .tables
+    let tables: Vec<serde_json::Value> = chosen
         .iter()
-        .zip(&archive.totals().table_rows)
         .map(|(table, rows)| {
             serde_json::json!({
                 "table": table.shown(), "schema": table.schema, "name": table.name, "rows": rows,
@@ -100,7 +123,7 @@ fn overview(path: &Path, archive: &Archive) -> serde_json::Value {
     })
 }
 
-fn describe(shown: &str, archive: &Archive) -> String {
+fn describe(shown: &str, archive: &Archive, chosen: &[(&Table, &u64)]) -> String {
     let header = archive.header();
     let source = &header.source;
     let mut text = format!(
@@ -135,11 +158,11 @@ fn describe(shown: &str, archive: &Archive) -> String {
             None => String::new(),
         }
     );
-    let rows = header.tables.iter().zip(&archive.totals().table_rows).map(|(part, rows)| {
+    let rows = chosen.iter().map(|(part, rows)| {
         let key = if part.key.is_empty() { "(whole row)".to_owned() } else { part.key.join(", ") };
         vec![
             printable(&part.described()),
-            HumanCount(*rows).to_string(),
+            HumanCount(**rows).to_string(),
             part.columns.len().to_string(),
             printable(&key),
         ]

@@ -59,7 +59,7 @@ async fn triggers(
     let (client, version) = (&doctor.session.client, doctor.session.server_version_num);
     client.batch_execute(&begin(version)).await?;
     let catalog = Catalog::read(client).await?;
-    let plan = RestorePlan::new(archive, &catalog, &options.filter, &ObjectPlan::default(), &options.host)?;
+    let plan = RestorePlan::new(archive, &catalog, options, &ObjectPlan::default())?;
     let replica_role = set_replica_role(client).await?;
     let failure = would_fail(client, &catalog, &plan, replica_role).await?;
     client.batch_execute("ROLLBACK").await?;

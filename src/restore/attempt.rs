@@ -1,6 +1,7 @@
 //! One try at the restoring transaction, from BEGIN to the moment before COMMIT.
 
 mod definitions;
+mod foresee;
 mod going;
 mod side_by_side;
 mod staging;
@@ -10,16 +11,16 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::compare::{Compared, Difference};
 use super::equal::Ranges;
 use super::left_on::LeftOn;
 use super::log::{LogFile, RestoreLog, TableFailure, TableOutcome};
-use super::merge::Difference;
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::reading::Reading;
 use super::staging_schema::StagingSchema;
 use super::triggers::{self, Held};
-use super::{RestoreOptions, large_objects, lock, safety, sequences, stage, verify};
+use super::{Mode, RestoreOptions, large_objects, lock, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
 use crate::connection::Connector;
 use crate::failure::{Failure, FailureKind};
@@ -77,6 +78,8 @@ struct Known<'a> {
 pub(super) struct Staged {
     pub(super) table: TablePlan,
     pub(super) difference: Difference,
+    /// All that comparing it has found.
+    pub(super) compared: Compared,
     /// Where not all of it was compared: what was not.
     ranges: Option<Ranges>,
     /// Archived rows.
@@ -109,7 +112,7 @@ impl Attempt<'_> {
         let going = self.count_going(&catalog, &plan).await?;
         let large = self.stage_large_objects(&catalog, &plan, log).await?;
 
-        let reading = if self.options.safe && !self.options.dry_run {
+        let reading = if self.options.safe {
             let (path, reading) = safety::Safety {
                 session: self.session,
                 connector: self.connector,
@@ -144,11 +147,7 @@ impl Attempt<'_> {
         self.save(log)?;
 
         let (catalog, plan, counts) = self.make_before(catalog, plan, &objects, log).await?;
-        for note in plan.notes.iter().filter(|note| !log.warnings.contains(note)).cloned().collect::<Vec<_>>()
-        {
-            self.events.warn(note.clone());
-            log.warnings.push(note);
-        }
+        self.say_notes(&plan, log);
         if !self.options.objects.data {
             return self.make_after(&objects, &going, log).await;
         }
@@ -156,6 +155,8 @@ impl Attempt<'_> {
         let todo = self.to_stage(&catalog, &plan, equal);
         let workers = self.stagers(&todo, &objects, replica_role, staging).await?;
         let staged = self.stage_all(todo, workers, replica_role, &counts, log).await?;
+        self.write_conflicts(&staged, log).await?;
+        self.warn_undecided(&staged, log);
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let known = Known { catalog: &catalog, plan: &plan, reading: &reading, replica_role };
         let merged = self.merge_all(known, staged, large, log).await;
@@ -165,11 +166,34 @@ impl Attempt<'_> {
         self.load_fresh(&plan, log).await?;
         let done: Vec<_> =
             plan.sequences.iter().filter(|s| !self.only_failed_use(s, &plan, log)).cloned().collect();
-        if !self.options.dry_run {
-            sequences::apply(client, &done, self.options.mode, applied).await?;
-        }
+        sequences::apply(client, &done, self.options.mode, applied).await?;
         log.sequences_set = applied.set.iter().cloned().collect();
         self.make_after(&objects, &going, log).await
+    }
+
+    /// Says in which tables nothing decides, so that rows were kept.
+    fn warn_undecided(&self, staged: &[Staged], log: &mut RestoreLog) {
+        let lost =
+            |s: &&Staged| s.table.mode == Mode::Newer && s.table.rules.is_empty() && s.compared.kept() > 0;
+        let tables: Vec<&str> = staged.iter().filter(lost).map(|s| s.table.shown.as_str()).collect();
+        if !tables.is_empty() {
+            let warning = format!(
+                "nothing says which row is newer in {}, which has none of the columns that decide: rows that differ were kept; name a column in [merge.TABLE] of pgkeep.toml",
+                tables.join(", ")
+            );
+            self.events.warn(warning.clone());
+            log.warnings.push(warning);
+        }
+    }
+
+    /// Says what is to be said of the tables, once.
+    fn say_notes(&self, plan: &RestorePlan, log: &mut RestoreLog) {
+        for note in &plan.notes {
+            if !log.warnings.contains(note) {
+                self.events.warn(note.clone());
+                log.warnings.push(note.clone());
+            }
+        }
     }
 
     /// What begins the restoring transaction.
@@ -199,9 +223,7 @@ impl Attempt<'_> {
             let catalog = Catalog::read(client).await?;
             let (objects, live) = self.plan_objects().await?;
             let plan = self.plan_rows(&catalog, &objects)?;
-            if self.options.dry_run
-                || !lock::take(client, self.connector, &catalog, &plan, self.events, &mut held).await?
-            {
+            if !lock::take(client, self.connector, &catalog, &plan, self.events, &mut held).await? {
                 return Ok(Locked { catalog, plan, objects, live });
             }
         }
@@ -223,7 +245,7 @@ impl Attempt<'_> {
     }
 
     fn check(&self, catalog: &Catalog, plan: &RestorePlan, log: &mut RestoreLog) -> Result<(), Failure> {
-        plan.check_permitted(catalog)?;
+        self.check_permitted(catalog, plan)?;
         log.tables_failed.clear();
         if !plan.misfits.is_empty() {
             if !self.options.keep_going {
@@ -234,6 +256,11 @@ impl Attempt<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses what the role may not do.
+    fn check_permitted(&self, catalog: &Catalog, plan: &RestorePlan) -> Result<(), Failure> {
+        plan.check_permitted(catalog, !self.options.compares)
     }
 
     /// Whether a table's failure may be left behind: not a lost connection, not an interruption.
@@ -333,19 +360,12 @@ impl Attempt<'_> {
         for at in staged.iter() {
             let shown = &at.table.shown;
             let now = count(&after, shown);
-            // A dry run holds no locks, so others may have written since the rows were counted.
-            if !self.options.dry_run {
-                self.prove(catalog, reading, at, now).await?;
-            }
+            self.prove(catalog, reading, at, now).await?;
         }
         client.batch_execute("SET LOCAL max_parallel_workers_per_gather TO DEFAULT").await?;
         let violations = verify::constraints(client, catalog, &written, replica_role).await?;
         client.batch_execute("SET LOCAL search_path = ''").await?;
-        // In a dry run tables that are to be made anew still have their old rows.
-        let stays = |v: &&verify::Violation| {
-            !self.options.dry_run || ![v.table, v.other].iter().any(|oid| plan.going.contains(oid))
-        };
-        for violation in violations.iter().filter(stays) {
+        for violation in &violations {
             // What a safety backup holds was so before; putting it back exactly is the promise of a rollback.
             let scope = plan.closure(catalog);
             if self.options.rollback && scope.contains(&violation.table) && scope.contains(&violation.other) {
@@ -405,11 +425,14 @@ fn count(counts: &BTreeMap<String, u64>, table: &str) -> u64 {
 
 fn outcome(staged: &Staged) -> TableOutcome {
     let Difference { archived_only, different, live_only } = staged.difference;
+    let kept = staged.compared.kept();
     TableOutcome {
         inserted: archived_only,
         updated: different,
-        unchanged: staged.rows.saturating_sub(archived_only + different),
+        unchanged: staged.rows.saturating_sub(archived_only + different + kept),
         deleted: live_only,
+        kept,
+        conflicts: staged.compared.conflicts(&staged.table),
         errors: 0,
         seconds: (staged.seconds * 1000.0).round() / 1000.0,
     }

@@ -121,7 +121,10 @@ impl Ranges {
             t.columns.iter().map(|c| (c.name.clone(), c.type_name.clone(), c.form)).collect()
         };
         // Of a table with such a condition the archive has the user's rows alone.
-        if table.removable.is_some() || shape(header) != shape(reading.table(table.relation)?) {
+        if table.chosen.is_some()
+            || !table.removable.is_empty()
+            || shape(header) != shape(reading.table(table.relation)?)
+        {
             return None;
         }
         let live = reading.ranges(table.relation)?.to_vec();

@@ -22,8 +22,14 @@ pub struct Fit<'a> {
     pub notes: Vec<String>,
 }
 
-/// The target table that takes the rows of `table`, or why none does.
-pub fn fit<'a>(catalog: &'a Catalog, table: &model::Table, host: &Profile) -> Result<Fit<'a>, String> {
+/// The target table that takes the rows of `table`, or why none does. Where `columns` are chosen, only they and those of
+/// the key are taken, and a row keeps what it has in others.
+pub fn fit<'a>(
+    catalog: &'a Catalog,
+    table: &model::Table,
+    host: &Profile,
+    columns: Option<&[String]>,
+) -> Result<Fit<'a>, String> {
     let relation = catalog
         .find(&table.schema, &table.name)
         .filter(|r| r.kind != RelationKind::Foreign)
@@ -35,11 +41,20 @@ pub fn fit<'a>(catalog: &'a Catalog, table: &model::Table, host: &Profile) -> Re
         ));
     }
     if host.owns(relation) || extensions::grows(table.extension.as_deref()) {
-        return Ok(fit_of_host(relation, table, host));
+        return match columns {
+            None => Ok(fit_of_host(relation, table, host)),
+            Some(_) => Err("its columns are the host's: all of them are restored, or none".to_owned()),
+        };
     }
     let mut differences = Vec::new();
+    let is_wanted = chosen(table, columns)?;
     let mut columns = Vec::with_capacity(table.columns.len());
+    let mut kept = Vec::new();
     for column in &table.columns {
+        if !is_wanted(&column.name) {
+            columns.push(None);
+            continue;
+        }
         let live = relation.columns.iter().find(|c| c.name == column.name);
         columns.push(live);
         match live {
@@ -60,12 +75,38 @@ pub fn fit<'a>(catalog: &'a Catalog, table: &model::Table, host: &Profile) -> Re
         }
     }
     for live in relation.columns.iter().filter(|c| !c.generated) {
-        if !table.columns.iter().any(|c| c.name == live.name) {
+        if !is_wanted(&live.name) {
+            kept.push(live.name.clone());
+        } else if !table.columns.iter().any(|c| c.name == live.name) {
             differences.push(format!("column {} is not in the archive", quote::ident(&live.name)));
         }
     }
-    let fitting = Fit { relation, columns, kept: Vec::new(), notes: Vec::new() };
+    let fitting = Fit { relation, columns, kept, notes: Vec::new() };
     if differences.is_empty() { Ok(fitting) } else { Err(differences.join("; ")) }
+}
+
+/// Which columns are taken.
+fn chosen<'a>(
+    table: &'a model::Table,
+    columns: Option<&'a [String]>,
+) -> Result<impl Fn(&str) -> bool + 'a, String> {
+    if let Some(columns) = columns {
+        let unknown = columns.iter().filter(|name| table.columns.iter().all(|c| c.name != **name));
+        let unknown: Vec<String> = unknown.map(|name| quote::ident(name)).collect();
+        if !unknown.is_empty() {
+            return Err(format!("--columns names {}, which the archive does not have", unknown.join(", ")));
+        }
+        if table.key.is_empty() {
+            return Err("it has no key by which rows could be found of which only some columns are restored"
+                .to_owned());
+        }
+    }
+    // A table of the archive that was made of some columns.
+    let is_whole = table.left_out.is_empty();
+    Ok(move |name: &str| match columns {
+        Some(columns) => columns.iter().any(|c| c == name) || table.key.iter().any(|c| c == name),
+        None => is_whole || table.columns.iter().any(|c| c.name == name),
+    })
 }
 
 fn fit_of_host<'a>(relation: &'a Relation, table: &model::Table, host: &Profile) -> Fit<'a> {

@@ -13,10 +13,11 @@ use std::time::Instant;
 use tokio_postgres::{Client, Error};
 
 use super::Mode;
+use super::compare::Difference;
 use super::log::TableOutcome;
-use super::merge::Difference;
 use super::objects::apply::{self, What};
 use super::plan::TablePlan;
+use super::preference::Rules;
 use super::stage;
 use crate::archive::model::{self, Chunk};
 use crate::archive::reader::Archive;
@@ -42,7 +43,7 @@ const AT_ONCE: u64 = 32 << 20;
 const LIVE: &str = "pg_catalog.pg_largeobject_metadata m";
 
 /// The plan for an archive's large objects, or why they cannot be restored.
-pub fn fit(index: u32, table: &model::Table, catalog: &Catalog) -> Result<TablePlan, String> {
+pub fn fit(index: u32, table: &model::Table, catalog: &Catalog, mode: Mode) -> Result<TablePlan, String> {
     let expected = archived::table();
     let shape = |t: &model::Table| -> Vec<_> {
         t.columns.iter().map(|c| (c.name.clone(), c.type_name.clone(), c.form)).collect()
@@ -54,6 +55,7 @@ pub fn fit(index: u32, table: &model::Table, catalog: &Catalog) -> Result<TableP
     Ok(TablePlan {
         index,
         shown: table.shown(),
+        name: table.name.clone(),
         relation: archived::RELATION,
         quoted: STAGE.to_owned(),
         from_item: STAGE.to_owned(),
@@ -65,7 +67,11 @@ pub fn fit(index: u32, table: &model::Table, catalog: &Catalog) -> Result<TableP
         copy_options: settings::copy_options(&catalog.server.encoding),
         key: None,
         extension: None,
-        removable: None,
+        mode,
+        counts_live_only: mode == Mode::Exact,
+        rules: Rules::default(),
+        chosen: None,
+        removable: Vec::new(),
         staged_in: stage::TEMPORARY,
     })
 }
@@ -94,22 +100,25 @@ pub struct Staged {
     pub table: TablePlan,
     /// How many differ, and how.
     pub difference: Difference,
+    /// Those that differ and stay as they are.
+    kept: u64,
     mode: Mode,
     objects: u64,
     seconds: f64,
 }
 
 impl Staged {
-    /// Stages the archived pieces and compares them with what is there.
+    /// Stages the archived pieces and compares them with what is there. What is to be written has to be permitted where
+    /// somebody `writes`.
     pub async fn new(
         client: &Client,
         archive: &Arc<Archive>,
         table: &TablePlan,
-        mode: Mode,
+        writes: bool,
         server: &ServerFacts,
         events: &Events,
     ) -> Result<Staged, Failure> {
-        let started = Instant::now();
+        let (started, mode) = (Instant::now(), table.mode);
         client.batch_execute(&create_stage()).await?;
         let rows = stage::copy_in(client, archive, table, STAGE, events).await?;
         if rows > 1000 {
@@ -152,18 +161,27 @@ impl Staged {
                     .await
                     .map_err(doing)?
             }
-            Mode::Upsert => 0,
+            Mode::Upsert | Mode::Missing | Mode::Newer => 0,
         };
-        let difference = Difference { archived_only: at(0), different: at(1), live_only };
+        let mut difference = Difference { archived_only: at(0), different: at(1), live_only };
+        let mut kept = 0;
+        // Nothing says which of two large objects is the newer.
+        if matches!(mode, Mode::Missing | Mode::Newer) {
+            kept = std::mem::take(&mut difference.different);
+            let keep = format!("DELETE FROM {LIST} AS l WHERE l.differs");
+            client.batch_execute(&keep).await.map_err(doing)?;
+        }
         let written = format!("{LIVE} JOIN {LIST} l ON l.loid = m.oid AND l.differs");
-        check_permitted(client, server, &written, "UPDATE", "true").await?;
-        if live_only > 0 {
+        if writes {
+            check_permitted(client, server, &written, "UPDATE", "true").await?;
+        }
+        if writes && live_only > 0 {
             check_permitted(client, server, LIVE, "owner", &not_archived()).await?;
         }
         let before = format!("CREATE TEMPORARY TABLE {BEFORE} ON COMMIT DROP AS {}", checksums(mode));
         client.batch_execute(&before).await.map_err(doing)?;
         let seconds = started.elapsed().as_secs_f64();
-        Ok(Staged { table: table.clone(), difference, mode, objects: at(2), seconds })
+        Ok(Staged { table: table.clone(), difference, kept, mode, objects: at(2), seconds })
     }
 
     /// Removes the differences and proves that none is left. `definitions` make the missing ones with owner, comment and
@@ -206,10 +224,12 @@ impl Staged {
         TableOutcome {
             inserted: archived_only,
             updated: different,
-            unchanged: self.objects.saturating_sub(archived_only + different),
+            unchanged: self.objects.saturating_sub(archived_only + different + self.kept),
             deleted: live_only,
+            kept: self.kept,
             errors: 0,
             seconds: (self.seconds * 1000.0).round() / 1000.0,
+            ..TableOutcome::default()
         }
     }
 }
@@ -286,7 +306,7 @@ fn writes(mode: Mode) -> String {
 fn differences_left(mode: Mode) -> String {
     let too_many = match mode {
         Mode::Exact => format!("(SELECT pg_catalog.count(*) FROM {LIVE} WHERE {})", not_archived()),
-        Mode::Upsert => "0".to_owned(),
+        Mode::Upsert | Mode::Missing | Mode::Newer => "0".to_owned(),
     };
     format!(
         "SELECT {too_many} + (SELECT pg_catalog.count(*) FROM ({}) AS d)

@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 
 use tokio_postgres::Client;
 
+use super::compare::difference_name;
 use super::foreign_keys::{self, Way};
-use super::merge::{self, Step};
+use super::merge::Step;
 use super::plan::{RestorePlan, TablePlan};
 use super::stage::{self, stage_name};
 use crate::failure::Failure;
@@ -97,7 +98,7 @@ impl<'a> LeftOn<'a> {
                    JOIN {} AS c ON {}
                    LEFT JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged
                   WHERE {changed})",
-                merge::difference_name(table),
+                difference_name(table),
                 table.from_item,
                 child.from_item(),
                 foreign_keys::joined(key),

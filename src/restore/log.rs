@@ -2,12 +2,14 @@
 //! that says `running` and names the safety backup. Its keys are a contract; more may be added.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
+use crate::difference::{Conflicts, TableDifference};
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
 use crate::schema::script::LeftStatement;
@@ -40,10 +42,20 @@ pub struct TableOutcome {
     /// Rows that were only in the target, removed by mode `exact`; all rows of a table that was removed, to be made
     /// anew or not.
     pub deleted: u64,
+    /// Rows that are in both and differ, and were kept as the target had them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub kept: u64,
+    /// How many rows that are in both were decided by each rule, and for which side.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub conflicts: Conflicts,
     /// Rows that were refused.
     pub errors: u64,
     /// Time spent on the table.
     pub seconds: f64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A table that was left as it was.
@@ -94,6 +106,9 @@ pub struct RestoreLog {
     pub after_counts: BTreeMap<String, u64>,
     /// What became of each table.
     pub tables_restored: BTreeMap<String, TableOutcome>,
+    /// Of a dry run: what would become of each table.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, TableDifference>,
     /// Tables that were left as they were.
     pub tables_failed: Vec<TableFailure>,
     /// Sequences that were set, with the value that they were set to.
@@ -111,6 +126,9 @@ pub struct RestoreLog {
     pub total_updated: u64,
     /// Sum over tables.
     pub total_deleted: u64,
+    /// File beside the log with every row that differed and of which one version had to be preferred, a JSON object a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicts_file: Option<String>,
     /// Sum over tables, and one for each failed table.
     pub total_errors: u64,
     /// Roles that were made; they belong to no database, and a rollback leaves them.
@@ -161,6 +179,8 @@ impl RestoreLog {
             before_counts: BTreeMap::new(),
             after_counts: BTreeMap::new(),
             tables_restored: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            conflicts_file: None,
             tables_failed: Vec::new(),
             sequences_set: BTreeMap::new(),
             checks: Vec::new(),
@@ -197,6 +217,7 @@ impl RestoreLog {
     /// Forgets what was done, because it was undone.
     pub fn undo(&mut self) {
         self.tables_restored.clear();
+        self.tables.clear();
         self.sequences_set.clear();
         self.objects_created = 0;
         self.objects_replaced.clear();
@@ -233,6 +254,14 @@ impl LogFile {
         text.push(b'\n');
         folders::replace_file(&self.path, &text)
             .map_err(|e| Failure::from_io(format!("writing the restore log {}", self.path.display()), &e))
+    }
+
+    /// A new private file beside the log, of its name with another ending. One that an earlier try has left is emptied.
+    pub fn beside(&self, ending: &str) -> std::io::Result<(PathBuf, std::fs::File)> {
+        let path = self.path.with_extension(ending);
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        Ok((path, file))
     }
 
     /// Where the log is.

@@ -5,6 +5,8 @@
 
 pub mod attempt;
 mod checks;
+pub mod compare;
+mod conflicts;
 pub mod create;
 pub mod equal;
 pub mod fate;
@@ -17,9 +19,11 @@ pub mod log;
 pub mod merge;
 pub mod objects;
 pub mod plan;
+pub mod preference;
 pub mod prepare;
 pub mod reading;
 pub mod rebuild;
+pub mod report;
 pub mod requirements;
 pub mod roles;
 pub mod run;
@@ -41,8 +45,9 @@ use crate::archive::model::Header;
 use crate::check::Check;
 use crate::host::Profile;
 use crate::schema::script::Left;
-use crate::selection::TableFilter;
+use crate::selection::{RowChoice, TableFilter};
 use objects::ObjectOptions;
+use preference::Preferences;
 
 /// How archived rows meet live rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +58,10 @@ pub enum Mode {
     Upsert,
     /// As `upsert`, and rows that the archive does not have are deleted.
     Exact,
+    /// Missing rows are inserted, all others kept.
+    Missing,
+    /// Missing rows are inserted, different ones updated where the archived one is newer, others kept.
+    Newer,
 }
 
 /// What a restore is asked for.
@@ -62,16 +71,24 @@ pub struct RestoreOptions {
     pub archive: PathBuf,
     /// Which of its tables.
     pub filter: TableFilter,
+    /// Which rows of them, and which of their columns.
+    pub rows: RowChoice,
     /// How rows meet.
     pub mode: Mode,
+    /// What decides in mode `newer`, and tables that have a mode of their own.
+    pub preferences: Preferences,
     /// Whether to take a safety backup first.
     pub safe: bool,
     /// Whether this is the undoing of a restore: the archive must be a safety backup of this very target.
     pub rollback: bool,
     /// Whether to commit what could be restored when some tables could not.
     pub keep_going: bool,
-    /// Whether to undo everything at the end, having reported what would have been done.
+    /// Whether to say what would be done, and do nothing.
     pub dry_run: bool,
+    /// Of a dry run: of how many rows of each kind, in each table, it is to say what they are.
+    pub samples: u32,
+    /// Of a dry run: whether to compare rows alone, as one who may do nothing but read.
+    pub compares: bool,
     /// How long to wait for each lock.
     pub lock_timeout: Duration,
     /// Connections to use at most, at least 1.
@@ -87,11 +104,44 @@ pub struct RestoreOptions {
 }
 
 impl RestoreOptions {
+    /// A restore of all that an archive holds, in mode `upsert`, without a safety backup, over one connection.
+    pub fn new(archive: PathBuf) -> RestoreOptions {
+        RestoreOptions {
+            archive,
+            filter: TableFilter::default(),
+            rows: RowChoice::default(),
+            mode: Mode::default(),
+            preferences: Preferences::default(),
+            safe: false,
+            rollback: false,
+            keep_going: false,
+            dry_run: false,
+            samples: 0,
+            compares: false,
+            lock_timeout: Duration::from_secs(10),
+            jobs: 1,
+            critical: Vec::new(),
+            objects: ObjectOptions::everything(),
+            checks: Vec::new(),
+            host: Arc::default(),
+        }
+    }
+
     /// The same for a target on a server of this host. Where much of it is the host's, nobody who restores may do everything:
     /// what others have to do is collected.
     pub fn on(mut self, host: Arc<Profile>) -> RestoreOptions {
         self.objects.style.left = (!host.schemas.is_empty()).then(Left::default);
         RestoreOptions { host, ..self }
+    }
+
+    /// How rows of a table meet.
+    pub fn mode_of(&self, schema: &str, name: &str) -> Mode {
+        self.preferences.of(schema, name).mode.unwrap_or(self.mode)
+    }
+
+    /// Whether rows that the archive does not have may be deleted.
+    pub fn deletes(&self) -> bool {
+        self.mode == Mode::Exact || self.preferences.has_mode(Mode::Exact)
     }
 
     /// Whether this undoes a restore that touched objects.

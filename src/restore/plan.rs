@@ -6,18 +6,19 @@ use std::collections::HashSet;
 use super::fit::{Fit, cast, fit};
 use super::large_objects;
 use super::objects::plan::ObjectPlan;
-use super::stage;
+use super::preference::{ONLY_MISSING, Rules};
+use super::{Mode, RestoreOptions, stage};
+use tokio_postgres::Client;
+
 use crate::archive::model;
 use crate::archive::reader::Archive;
 use crate::backup::readable::row_security_failure;
 use crate::failure::{Failure, FailureKind};
-use crate::host::Profile;
 use crate::postgres::catalog::{
     Catalog, ColumnInfo, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo,
 };
 use crate::postgres::{extensions, quote, settings};
 use crate::row::CellForm;
-use crate::selection::TableFilter;
 
 /// One archived table and where its rows go.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct TablePlan {
     pub index: u32,
     /// As shown to people and in the log.
     pub shown: String,
+    /// The target table's name, without its schema.
+    pub name: String,
     /// `oid` of the target table.
     pub relation: u32,
     /// `"schema"."table"` of the target.
@@ -49,9 +52,17 @@ pub struct TablePlan {
     pub key: Option<Key>,
     /// The extension that brings the table.
     pub extension: Option<String>,
-    /// What follows the table's name to mean those rows that mode `exact` may remove: others the archive did not take
-    /// on purpose. None: all.
-    pub removable: Option<String>,
+    /// How its rows meet.
+    pub mode: Mode,
+    /// Whether rows that only the target has are counted.
+    pub counts_live_only: bool,
+    /// What decides in mode `newer`.
+    pub rules: Rules,
+    /// The condition, as SQL, on the rows that are restored; none: all.
+    pub chosen: Option<String>,
+    /// What follows the table's name to mean those rows that mode `exact` may remove, where each of several has to hold:
+    /// others the archive did not take on purpose, or nobody has chosen. None: all.
+    pub removable: Vec<String>,
     /// The schema that its staging table lies in.
     pub staged_in: &'static str,
 }
@@ -86,15 +97,38 @@ pub struct RestorePlan {
     pub notes: Vec<String>,
 }
 
+impl TablePlan {
+    /// What a decision between two versions of a row is called.
+    pub fn rule(&self, decision: i16) -> String {
+        if self.mode == Mode::Missing { ONLY_MISSING.to_owned() } else { self.rules.name(decision) }
+    }
+
+    /// Refuses a condition that is not one expression of the columns of `from`, a table as it stands behind FROM: a
+    /// statement of its own, say. Sent in a way in which the server takes one statement alone.
+    pub async fn check_condition(&self, client: &Client, from: &str) -> Result<(), Failure> {
+        let Some(condition) = &self.chosen else { return Ok(()) };
+        client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+        let name = quote::ident(&self.name);
+        let sql = format!("SELECT ({condition}) IS TRUE FROM {from} AS {name} LIMIT 0");
+        client.query_typed(&sql, &[]).await.map_err(|error| {
+            let what = Failure::from_server(&error).what;
+            Failure::usage(format!("the condition on rows of {} cannot be used: {what}", self.shown))
+                .state("the target is untouched")
+                .next("write --where 'TABLE: CONDITION', the condition as it would stand behind WHERE; quote it from the shell")
+        })?;
+        Ok(client.batch_execute("SET LOCAL search_path = ''").await?)
+    }
+}
+
 impl RestorePlan {
-    /// Plans a restore of the archived tables that `filter` wants.
+    /// Plans a restore of the archived tables that the options want.
     pub fn new(
         archive: &Archive,
         catalog: &Catalog,
-        filter: &TableFilter,
+        options: &RestoreOptions,
         objects: &ObjectPlan,
-        host: &Profile,
     ) -> Result<RestorePlan, Failure> {
+        let (filter, host) = (&options.filter, &*options.host);
         let header = archive.header();
         let (coming, going) = (objects.coming(), objects.going());
         let taking = objects.extensions_going();
@@ -105,13 +139,16 @@ impl RestorePlan {
         // Views and the like are chosen, too, where the archive has definitions.
         let relations = header.schema.iter().flat_map(|s| &s.objects).filter(|o| o.kind.is_relation());
         let relations = relations.map(|o| (o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
-        let unmatched = filter.unmatched(tables.chain(relations));
+        let mut unmatched = filter.unmatched(tables.clone().chain(relations));
+        unmatched.extend(options.rows.unmatched(tables));
         if !unmatched.is_empty() {
             let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
             return Err(Failure::usage(format!("no table of the archive matches {}", list.join(", ")))
                 .state("the target is untouched")
                 .next("see what is inside with: pgkeep show FILE"));
         }
+        let names = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
+        options.preferences.check(options.mode, names)?;
         let mut plan = RestorePlan::default();
         let mut chosen = HashSet::new();
         for (index, table) in header.tables.iter().enumerate() {
@@ -125,7 +162,7 @@ impl RestorePlan {
             }
             chosen.insert(index as u32);
             if table.large_objects {
-                match large_objects::fit(index as u32, table, catalog) {
+                match large_objects::fit(index as u32, table, catalog, options.mode) {
                     Ok(fitting) => plan.large_objects = Some(fitting),
                     Err(reason) => plan.misfits.push((table.shown(), reason)),
                 }
@@ -135,14 +172,24 @@ impl RestorePlan {
             if is_in(&coming, &table.schema, &table.name) || objects.makes_extension(&table.extension) {
                 continue;
             }
-            match fit(catalog, table, host) {
+            let columns = options.rows.columns(&table.schema, &table.name);
+            match fit(catalog, table, host, columns.as_deref()) {
                 Ok(Fit { relation, columns, kept, notes }) => {
                     plan.notes.extend(notes);
                     let left_out: Vec<bool> = columns.iter().map(Option::is_none).collect();
                     let taken: Vec<&ColumnInfo> = columns.into_iter().flatten().collect();
+                    let preference = options.preferences.of(&table.schema, &table.name);
+                    let mode = preference.mode.unwrap_or(options.mode);
+                    let casts: Vec<String> = taken.iter().map(|c| cast(c)).collect();
+                    let typed = taken.iter().map(|c| c.name.as_str()).zip(casts.iter().map(String::as_str));
+                    let rules = Rules::new(&preference, typed);
+                    let condition = options.rows.condition(&table.schema, &table.name);
+                    let of_condition = condition.iter().map(|c| format!("WHERE ({c}) IS TRUE"));
+                    let removable = removable(table, relation).into_iter().chain(of_condition).collect();
                     plan.tables.push(TablePlan {
                         index: index as u32,
                         shown: table.shown(),
+                        name: relation.name.clone(),
                         relation: relation.oid,
                         quoted: relation.quoted(),
                         from_item: relation.from_item(),
@@ -150,11 +197,15 @@ impl RestorePlan {
                         forms: table.columns.iter().map(|c| c.form).collect(),
                         left_out: if left_out.contains(&true) { left_out } else { Vec::new() },
                         kept,
-                        casts: taken.iter().map(|c| cast(c)).collect(),
+                        casts,
                         copy_options: settings::copy_options(&catalog.server.encoding),
                         key: catalog.key(relation.oid, |name| taken.iter().any(|c| c.name == name)).cloned(),
                         extension: table.extension.clone(),
-                        removable: removable(table, relation),
+                        mode,
+                        counts_live_only: mode == Mode::Exact || (mode == Mode::Newer && options.compares),
+                        rules,
+                        chosen: condition,
+                        removable,
                         staged_in: stage::TEMPORARY,
                     });
                 }
@@ -246,15 +297,25 @@ impl RestorePlan {
             .next("bring the target's structure to the archive's, choose tables with --table, or use --keep-going to restore the tables that fit")
     }
 
-    /// Refuses, naming all at once, what the role may not do.
-    pub fn check_permitted(&self, catalog: &Catalog) -> Result<(), Failure> {
+    /// Refuses conditions that the server does not take. The transaction goes on only if there is none.
+    pub async fn check_conditions(&self, client: &Client) -> Result<(), Failure> {
+        for table in self.tables.iter().filter(|t| t.chosen.is_some()) {
+            table.check_condition(client, &table.from_item).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses, naming all at once, what the role may not do; to write is needed where `writes`.
+    pub fn check_permitted(&self, catalog: &Catalog, writes: bool) -> Result<(), Failure> {
         let role = &catalog.server.role;
         // What is missing on what, and the statement that grants it.
         let mut missing = Vec::new();
         let mut hidden = Vec::new();
         for table in &self.tables {
             let Some(relation) = catalog.relation(table.relation) else { continue };
-            let lacks = relation.lacks(&["SELECT", "INSERT", "DELETE", "UPDATE"]);
+            let needed: &[&str] =
+                if writes { &["SELECT", "INSERT", "DELETE", "UPDATE"] } else { &["SELECT"] };
+            let lacks = relation.lacks(needed);
             if !relation.lacks(&["USAGE"]).is_empty() {
                 let schema = format!("USAGE ON SCHEMA {}", quote::ident(&relation.schema));
                 missing.push((format!("{} (USAGE on its schema)", relation.shown()), schema));
@@ -271,7 +332,7 @@ impl RestorePlan {
             );
         }
         // Rows of tables that foreign keys tie to them are looked up.
-        for relation in self.neighbours(catalog) {
+        for relation in self.neighbours(catalog).into_iter().filter(|_| writes) {
             let lacks = relation.lacks(&["USAGE", "SELECT"]);
             if let Some(lacks) = lacks.first() {
                 let on = match *lacks {
@@ -288,7 +349,7 @@ impl RestorePlan {
             let grant = format!("TEMPORARY ON DATABASE {}", quote::ident(database));
             missing.push((format!("database {database} (TEMPORARY)"), grant));
         }
-        for sequence in &self.sequences {
+        for sequence in self.sequences.iter().filter(|_| writes) {
             let target = &sequence.target;
             let lacks = match (target.may_select, target.may_update || target.is_owner) {
                 (false, _) => "SELECT",

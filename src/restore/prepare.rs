@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
 use super::stage::BUILT_IN_FIRST_PATH;
-use super::{Mode, RestoreOptions, create, lock, objects, requirements};
+use super::{RestoreOptions, create, lock, objects, requirements};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
@@ -231,8 +231,12 @@ async fn look_within(
         let schema = archive.header().schema.as_ref();
         let live =
             ddl::read_with(client, session.server_version_num, objects::secrets(archive.header())).await?;
-        let alone =
-            !options.rollback && !options.dry_run && !options.keep_going && options.objects.only.is_empty();
+        // Chosen rows are staged first, and chosen by the server.
+        let alone = !options.rollback
+            && !options.dry_run
+            && !options.keep_going
+            && options.objects.only.is_empty()
+            && options.rows.is_all();
         if alone && objects::is_as_new(&live, &archived) {
             looked.note("needs", requirements::check(client, &archived, schema, &options.objects).await);
             let coming: Vec<Object> = {
@@ -254,7 +258,7 @@ async fn look_within(
         let coming: Vec<Object> = object_plan.make.iter().chain(changed).cloned().collect();
         looked.note("needs", requirements::check(client, &coming, schema, &options.objects).await);
     }
-    let planned = RestorePlan::new(archive, &catalog, &options.filter, &object_plan, &options.host);
+    let planned = RestorePlan::new(archive, &catalog, options, &object_plan);
     let Some(mut plan) = looked.note("tables", planned) else { return Ok(looked) };
     if !options.objects.data {
         plan = RestorePlan { going: plan.going, ..RestorePlan::default() };
@@ -262,12 +266,15 @@ async fn look_within(
     if !plan.misfits.is_empty() && !options.keep_going {
         looked.note("tables", Err::<(), _>(plan.misfit_failure()));
     }
-    looked.note("privileges", plan.check_permitted(&catalog));
+    looked.note("privileges", plan.check_permitted(&catalog, !options.compares));
+    if looked.problems.is_empty() {
+        looked.note("rows", plan.check_conditions(client).await);
+    }
     if !looked.problems.is_empty() {
         return Ok(looked);
     }
     let mut tables_with_rows = Vec::new();
-    let mut deletes_rows = options.mode == Mode::Exact;
+    let mut deletes_rows = options.deletes();
     // With the trees that they are a part of.
     let above = |oid: &u32| catalog.ancestors(*oid).chain([*oid]).collect::<Vec<_>>();
     let going: HashSet<u32> = plan.going.iter().flat_map(above).collect();

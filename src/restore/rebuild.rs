@@ -94,9 +94,7 @@ impl Rebuild<'_> {
         let live = ddl::read(client, self.session.server_version_num).await?;
         let catalog = Catalog::read(client).await?;
         // No tables are there but those of extensions.
-        let filter = &self.options.filter;
-        let plan =
-            RestorePlan::new(self.archive, &catalog, filter, &ObjectPlan::default(), &self.options.host)?;
+        let plan = RestorePlan::new(self.archive, &catalog, self.options, &ObjectPlan::default())?;
         let plan = RestorePlan { large_objects: None, misfits: Vec::new(), ..plan };
         let (path, _) = Safety {
             session: self.session,
@@ -193,13 +191,7 @@ impl Rebuild<'_> {
             client.batch_execute(&self.begin()).await?;
             let catalog = Catalog::read(client).await?;
             client.batch_execute("ROLLBACK").await?;
-            let mut plan = RestorePlan::new(
-                self.archive,
-                &catalog,
-                &self.options.filter,
-                &ObjectPlan::default(),
-                &self.options.host,
-            )?;
+            let mut plan = RestorePlan::new(self.archive, &catalog, self.options, &ObjectPlan::default())?;
             extensions::name_missing(self, &mut plan, log);
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());
@@ -207,6 +199,10 @@ impl Rebuild<'_> {
             for note in std::mem::take(&mut plan.notes) {
                 self.events.warn(note.clone());
                 log.warnings.push(note);
+            }
+            // What an extension has brought is not too much, and what it has otherwise is to be as archived.
+            for table in &mut plan.tables {
+                (table.mode, table.counts_live_only) = (super::Mode::Upsert, false);
             }
             let (brought, own) = plan.tables.into_iter().partition(|t: &TablePlan| t.extension.is_some());
             plan.tables = own;

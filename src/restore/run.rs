@@ -200,9 +200,15 @@ impl Prepared {
             cancel,
             file,
         };
+        let work = async {
+            match self.options.dry_run {
+                true => attempt.foresee(log).await,
+                false => attempt.run(log, &mut applied, staging).await,
+            }
+        };
         let result = tokio::select! {
             biased;
-            result = attempt.run(log, &mut applied, staging) => result,
+            result = work => result,
             () = cancel.cancelled() => Err(Failure::interrupted()),
         };
         if let Err(failure) = result {

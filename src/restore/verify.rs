@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use super::Mode;
+use super::compare::{self, Difference};
 use super::foreign_keys;
-use super::merge::{self, Difference};
 use super::plan::{RestorePlan, TablePlan};
 use super::stage::BUILT_IN_FIRST_PATH;
 use crate::failure::Failure;
@@ -61,14 +60,13 @@ pub async fn table(
     client: &Client,
     table: &TablePlan,
     live: &str,
-    mode: Mode,
     before: u64,
     after: u64,
     done: Difference,
 ) -> Result<(), Failure> {
     // Where nothing was written, the comparison has just proven equality, under the same lock.
     if !done.is_none() {
-        let left = merge::recount(client, table, live, mode).await?;
+        let left = compare::recount(client, table, live).await?;
         if !left.is_none() {
             return Err(Failure::failed(format!(
                 "table {} does not equal the archive after the merge: {} rows are missing, {} differ, {} are too many",

@@ -107,7 +107,7 @@ impl Attempt<'_> {
         if about_a_row {
             // unique_violation and exclusion_violation
             let meets_another = matches!(pg::sqlstate(&error), Some("23505" | "23P01"));
-            failure = failure.next(if meets_another && self.options.mode == Mode::Upsert {
+            failure = failure.next(if meets_another && self.options.mode != Mode::Exact {
                 "a row of the target stands in the way: use --mode exact to replace what is there, remove that row, or use --keep-going to restore the other tables"
             } else {
                 "the target no longer takes such a row: change what refuses it there, or use --keep-going to restore the other tables"

@@ -44,8 +44,7 @@ impl Attempt<'_> {
     }
 
     fn plan_of(&self, catalog: &Catalog, objects: &ObjectPlan) -> Result<RestorePlan, Failure> {
-        let options = self.options;
-        RestorePlan::new(self.archive, catalog, &options.filter, objects, &options.host)
+        RestorePlan::new(self.archive, catalog, self.options, objects)
     }
 
     pub(super) fn plan_rows(&self, catalog: &Catalog, objects: &ObjectPlan) -> Result<RestorePlan, Failure> {
@@ -118,7 +117,10 @@ impl Attempt<'_> {
         let coming = objects.coming();
         let is_new = |r: &Relation| coming.contains(&(r.schema.clone(), r.name.clone()));
         // A new tree may have got old partitions, with rows in them.
-        let is_fresh = |r: &&Relation| is_new(r) && catalog.leaves(r).into_iter().all(is_new);
+        // Rows that are chosen by a condition are staged.
+        let is_chosen = |r: &Relation| plan.tables.iter().any(|t| t.relation == r.oid && t.chosen.is_some());
+        let is_fresh =
+            |r: &&Relation| is_new(r) && !is_chosen(r) && catalog.leaves(r).into_iter().all(is_new);
         plan.fresh = catalog.relations.iter().filter(is_fresh).map(|r| r.oid).collect();
         for (table, error) in std::mem::take(&mut plan.misfits) {
             if log.tables_failed.iter().all(|f| f.table != table) {

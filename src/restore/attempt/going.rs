@@ -86,7 +86,7 @@ impl Attempt<'_> {
         }
         let full = named(&|_| true);
         // Who cleans wants them as archived.
-        if !full.is_empty() && self.options.mode == Mode::Upsert && !self.options.objects.clean {
+        if !full.is_empty() && self.options.mode != Mode::Exact && !self.options.objects.clean {
             return Err(Failure::failed(format!(
                 "tables are to be made anew, and rows that only the target has would be lost:\n    {}",
                 full.join("\n    ")

@@ -17,10 +17,10 @@ use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::STAGING_SCHEMA;
 use crate::postgres::connect::Session;
 use crate::progress::Events;
+use crate::restore::compare::{self, Compared};
 use crate::restore::equal::{Ranges, Rest};
-use crate::restore::merge::{self, Difference};
 use crate::restore::plan::TablePlan;
-use crate::restore::{Mode, stage};
+use crate::restore::stage;
 
 /// A smaller table is no work to share, in bytes of its lines.
 const SMALL: u64 = 256 << 10;
@@ -48,7 +48,7 @@ pub(super) struct Done {
     /// The table.
     pub table: TablePlan,
     /// What differs, and what was not compared.
-    pub compared: Result<(Difference, Option<Ranges>), Failure>,
+    pub compared: Result<(Compared, Option<Ranges>), Failure>,
     pub seconds: f64,
 }
 
@@ -67,7 +67,6 @@ pub(super) struct Shared {
     for_leader: Mutex<Vec<Todo>>,
     done: Mutex<Vec<Done>>,
     archive: Arc<Archive>,
-    mode: Mode,
     keep_going: bool,
     events: Events,
     stop: CancellationToken,
@@ -103,7 +102,7 @@ impl Shared {
     pub fn new(
         mut todo: Vec<Todo>,
         archive: &Arc<Archive>,
-        (mode, keep_going): (Mode, bool),
+        keep_going: bool,
         begin: String,
         events: &Events,
         cancel: &CancellationToken,
@@ -114,7 +113,6 @@ impl Shared {
             for_leader: Mutex::default(),
             done: Mutex::default(),
             archive: archive.clone(),
-            mode,
             keep_going,
             events: events.clone(),
             // A child: a worker's failure stops the others without telling the caller's other work to stop.
@@ -191,26 +189,33 @@ impl Shared {
         table: &TablePlan,
         mut ranges: Option<Ranges>,
         rest: Rest,
-    ) -> Result<(Difference, Option<Ranges>), Failure> {
-        if rest.chunks.is_empty() && !(rest.has_live && self.mode == Mode::Exact) {
-            return Ok((Difference::default(), ranges));
+    ) -> Result<(Compared, Option<Ranges>), Failure> {
+        if rest.chunks.is_empty() && !(rest.has_live && table.counts_live_only) {
+            return Ok((Compared::default(), ranges));
         }
         client.batch_execute("SAVEPOINT pgkeep_stage").await?;
         stage::fill(client, &self.archive, table, rest.chunks, &self.events).await?;
-        let mut difference = merge::compare(client, table, &rest.live, self.mode).await?;
-        if rest.is_part && difference.archived_only > 0 && merge::meets_others(client, table).await? {
+        if table.chosen.is_some() {
+            table.check_condition(client, &stage::stage_name(table)).await?;
+            client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+        }
+        let mut compared = compare::compare(client, table, &rest.live).await?;
+        if rest.is_part
+            && compared.difference.archived_only > 0
+            && compare::meets_others(client, table).await?
+        {
             // What becomes of it shows when all of it is there.
             self.events.detail(format!("table {}: the archive has a key twice; all is staged", table.shown));
             client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
             let whole = Rest::whole(&self.archive, table);
             stage::fill(client, &self.archive, table, whole.chunks, &self.events).await?;
-            difference = merge::compare(client, table, &whole.live, self.mode).await?;
+            compared = compare::compare(client, table, &whole.live).await?;
             ranges = None;
         }
         // What is equal needs its staged rows no more: their disk space and locks are given back.
-        let back = if difference.is_none() { "ROLLBACK TO SAVEPOINT pgkeep_stage; " } else { "" };
+        let back = if compared.is_none() { "ROLLBACK TO SAVEPOINT pgkeep_stage; " } else { "" };
         client.batch_execute(&format!("{back}RELEASE SAVEPOINT pgkeep_stage")).await?;
-        Ok((difference, ranges))
+        Ok((compared, ranges))
     }
 }
 

@@ -40,13 +40,13 @@ impl Attempt<'_> {
         Reader { session: self.session, catalog, events: self.events, cancel: self.cancel }
     }
 
-    /// Rows of each table: where nobody can have written since they were read, they were counted then.
+    /// Rows of each table: nobody can have written since they were read, so that they were counted then.
     pub(super) async fn count_before(
         &self,
         plan: &RestorePlan,
         reading: &Reading,
     ) -> Result<BTreeMap<String, u64>, Failure> {
-        let known = |t: &TablePlan| reading.rows(t.relation).filter(|_| !self.options.dry_run);
+        let known = |t: &TablePlan| reading.rows(t.relation);
         let (read, unread): (Vec<_>, Vec<_>) = plan.tables.iter().cloned().partition(|t| known(t).is_some());
         let mut counts = verify::counts(&self.session.client, &unread).await?;
         counts.extend(read.iter().filter_map(|t| Some((t.shown.clone(), known(t)?))));
@@ -77,6 +77,7 @@ impl Attempt<'_> {
     /// Whether the live rows are sure to be as they were read: not where tables or types have been changed since, or
     /// where functions of the database's own have been told of objects that were made.
     async fn is_as_read(&self, objects: &ObjectPlan) -> Result<bool, Failure> {
+        // A dry run makes none.
         if objects.is_none() || self.options.dry_run {
             return Ok(true);
         }
@@ -112,8 +113,8 @@ impl Attempt<'_> {
         schema: &mut Option<StagingSchema>,
     ) -> Result<Vec<Session>, Failure> {
         let connections = self.options.jobs.min(side_by_side::connections(todo));
-        // Others do not see what this transaction has made, and a dry run leaves nothing, not for a moment.
-        if connections < 2 || !objects.is_none() || self.options.dry_run {
+        // Others do not see what this transaction has made.
+        if connections < 2 || !objects.is_none() {
             return Ok(Vec::new());
         }
         let alone = |why: &str| self.events.detail(format!("tables are staged one after the other: {why}"));
@@ -144,7 +145,6 @@ impl Attempt<'_> {
         let total = todo.iter().flat_map(|t| &t.rest.chunks).map(|c| c.bytes).sum();
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
-        let how = (self.options.mode, self.options.keep_going);
         let begin = format!(
             "{} {} {WORKER} SET LOCAL work_mem = '{}MB'; {};",
             self.begin(),
@@ -152,14 +152,16 @@ impl Attempt<'_> {
             WORKERS_MEGABYTES / workers.len().max(2),
             stage::BUILT_IN_FIRST_PATH
         );
-        let shared = Shared::new(todo, self.archive, how, begin, self.events, self.cancel);
+        let shared =
+            Shared::new(todo, self.archive, self.options.keep_going, begin, self.events, self.cancel);
         let mut staged = Vec::new();
         for Done { table, compared, seconds, .. } in shared.run(self.session, workers).await? {
             match compared {
-                Ok((difference, ranges)) => staged.push(Staged {
-                    difference,
+                Ok((compared, ranges)) => staged.push(Staged {
+                    difference: compared.difference,
                     ranges,
-                    rows: self.archive.table_chunks(table.index).iter().map(|c| c.rows).sum(),
+                    rows: self.archived_rows(&table).saturating_sub(compared.unchosen),
+                    compared,
                     before: count(counts, &table.shown),
                     table,
                     seconds,
@@ -170,6 +172,11 @@ impl Attempt<'_> {
         client.batch_execute("SET LOCAL search_path = ''").await?;
         self.events.emit(Event::Finished { phase: Phase::Load });
         Ok(staged)
+    }
+
+    /// Rows of the table in the archive.
+    fn archived_rows(&self, table: &TablePlan) -> u64 {
+        self.archive.table_chunks(table.index).iter().map(|c| c.rows).sum()
     }
 
     /// What of a table is to be compared, and the ranges that are not.
@@ -184,9 +191,7 @@ impl Attempt<'_> {
                 table.shown
             ));
         }
-        // Without locks a row may have come from one range to another since they were read.
-        let is_all = rest.chunks.is_empty() && !rest.has_live;
-        if !rest.is_part || (self.options.dry_run && !is_all) {
+        if !rest.is_part {
             return (None, Rest::whole(self.archive, table));
         }
         (Some(ranges), rest)
@@ -221,6 +226,6 @@ impl Attempt<'_> {
             stage::add(client, self.archive, table, rest.chunks, self.events).await?;
             live = rest.live;
         }
-        verify::table(client, table, &live, self.options.mode, at.before, now, at.difference).await
+        verify::table(client, table, &live, at.before, now, at.difference).await
     }
 }

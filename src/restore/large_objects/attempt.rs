@@ -26,8 +26,8 @@ impl Attempt<'_> {
         let total = self.archive.table_chunks(table.index).iter().map(|c| c.bytes).sum();
         self.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
         client.batch_execute("SAVEPOINT pgkeep_stage").await?;
-        let (archive, mode, server) = (self.archive, self.options.mode, &catalog.server);
-        let staged = Staged::new(client, archive, table, mode, server, self.events).await;
+        let (archive, writes, server) = (self.archive, !self.options.compares, &catalog.server);
+        let staged = Staged::new(client, archive, table, writes, server, self.events).await;
         self.events.emit(Event::Finished { phase: Phase::Load });
         match staged {
             Ok(staged) => {
@@ -60,9 +60,7 @@ impl Attempt<'_> {
         let style = &self.options.objects.style;
         let now = large.write(&self.session.client, &definitions, style).await?;
         let before = log.before_counts.get(&large.table.shown).copied().unwrap_or_default();
-        if !self.options.dry_run {
-            large.check_counts(before, now)?;
-        }
+        large.check_counts(before, now)?;
         after.insert(large.table.shown.clone(), now);
         Ok(())
     }

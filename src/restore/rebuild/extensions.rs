@@ -11,11 +11,12 @@ use super::Rebuild;
 use crate::archive::model::Header;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::Catalog;
+use crate::restore::compare::{self, Difference};
 use crate::restore::equal::Rest;
 use crate::restore::log::{RestoreLog, TableFailure, TableOutcome};
-use crate::restore::merge::{self, Difference, Step};
+use crate::restore::merge::{self, Step};
 use crate::restore::plan::{RestorePlan, TablePlan};
-use crate::restore::{Mode, foreign_keys, stage, triggers, verify};
+use crate::restore::{foreign_keys, stage, triggers, verify};
 use crate::schema::script::ident;
 
 /// Tells what of extensions the target does not have as the archive has it, and takes it out of the plan's misfits.
@@ -61,7 +62,7 @@ pub async fn merge(
         let rest = Rest::whole(rebuild.archive, table);
         let rows = rest.chunks.iter().map(|c| c.rows).sum::<u64>();
         stage::fill(client, rebuild.archive, table, rest.chunks, rebuild.events).await?;
-        let difference = merge::compare(client, table, &rest.live, Mode::Upsert).await?;
+        let difference = compare::compare(client, table, &rest.live).await?.difference;
         staged.push((table, rows, difference, started.elapsed().as_secs_f64()));
     }
     client.batch_execute("SET LOCAL search_path = ''").await?;
@@ -88,7 +89,7 @@ pub async fn merge(
     for (table, rows, difference, seconds) in staged {
         let at = |counts: &std::collections::BTreeMap<String, u64>| counts.get(&table.shown).copied();
         let (was, is) = (at(&before).unwrap_or_default(), at(&after).unwrap_or_default());
-        verify::table(client, table, &table.from_item, Mode::Upsert, was, is, difference).await?;
+        verify::table(client, table, &table.from_item, was, is, difference).await?;
         log.before_counts.insert(table.shown.clone(), was);
         log.after_counts.insert(table.shown.clone(), is);
         log.tables_restored.insert(table.shown.clone(), outcome(rows, difference, seconds));

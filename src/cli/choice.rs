@@ -1,0 +1,140 @@
+//! The flags that choose tables, as all commands have them.
+
+use std::collections::HashMap;
+
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::postgres::quote;
+use crate::selection::{ByTable, PatternError, RowChoice, TableFilter};
+
+/// Flags that choose tables.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Which tables")]
+pub struct ChoiceArgs {
+    /// These tables, all others left out: schema.table or table (which means schema public), * and ? as in a shell; a list, or given several times
+    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE")]
+    pub table: Vec<String>,
+    /// Tables to leave out; a list, or given several times
+    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
+    pub exclude: Vec<String>,
+    /// Rows to take, by a condition as it would stand behind WHERE: 'bookings: created_at >= $since'; may be given several times
+    #[arg(long = "where", value_name = "TABLE: CONDITION", env = "PGKEEP_WHERE")]
+    pub condition: Vec<String>,
+    /// A value for $NAME in conditions; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", env = "PGKEEP_PARAM")]
+    pub param: Vec<String>,
+    /// Columns to take, those of the key always with them: 'users: email,phone'; may be given several times
+    #[arg(long, value_name = "TABLE: COLUMNS", env = "PGKEEP_COLUMNS")]
+    pub columns: Vec<String>,
+    /// All tables of these schemas, as --table 'NAME.*'; a list, or given several times
+    #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA_NAME")]
+    pub schema_name: Vec<String>,
+}
+
+impl ChoiceArgs {
+    /// The tables as the engines take them.
+    pub fn filter(&self) -> Result<TableFilter, Failure> {
+        filter(&self.table, &self.exclude, &self.schema_name)
+    }
+
+    /// The rows as the engines take them.
+    pub fn rows(&self) -> Result<RowChoice, Failure> {
+        let params = params(&self.param)?;
+        let conditions: Result<Vec<String>, Failure> =
+            self.condition.iter().map(|text| substituted(text, &params)).collect();
+        Ok(RowChoice {
+            conditions: ByTable::parse(&conditions?).map_err(unreadable)?,
+            columns: ByTable::parse(&self.columns).map_err(unreadable)?,
+        })
+    }
+}
+
+/// Tables by the values of `--table`, `--exclude` and `--schema-name`.
+pub fn filter(tables: &[String], exclude: &[String], schemas: &[String]) -> Result<TableFilter, Failure> {
+    let filter = TableFilter::parse(tables, exclude);
+    filter.and_then(|filter| filter.with_schemas(schemas)).map_err(unreadable)
+}
+
+fn unreadable(error: PatternError) -> Failure {
+    Failure::usage(error.to_string())
+        .next("write schema.table or table; quote a name that holds a dot or a comma: '\"a.b\"'")
+}
+
+/// `NAME=VALUE`, each name once.
+fn params(given: &[String]) -> Result<HashMap<&str, &str>, Failure> {
+    let mut params = HashMap::new();
+    for text in given {
+        let pair = text.split_once('=').filter(|(name, _)| is_name(name));
+        let Some((name, value)) = pair else {
+            return Err(Failure::usage(format!("--param {text:?} is not NAME=VALUE"))
+                .next("write --param since=2025-11-01, and $since in the condition"));
+        };
+        if params.insert(name, value).is_some() {
+            return Err(Failure::usage(format!("--param gives {name:?} twice")));
+        }
+    }
+    Ok(params)
+}
+
+fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        && chars.all(|c| c.is_alphanumeric() || c == '_')
+}
+
+/// The condition with the values of its `$NAME`s, as literals. What stands in quotes is left as it is.
+fn substituted(text: &str, params: &HashMap<&str, &str>) -> Result<String, Failure> {
+    let mut out = String::with_capacity(text.len());
+    let mut quote = None;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let tail = &rest[c.len_utf8()..];
+        let end = tail.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(tail.len());
+        let name = &tail[..end];
+        match (quote, c) {
+            // A text between $tag$s.
+            (None, '$') if tail[end..].starts_with('$') && (name.is_empty() || is_name(name)) => {
+                let tag = &rest[..1 + end + 1];
+                let close = rest[tag.len()..].find(tag).map_or(rest.len(), |at| 2 * tag.len() + at);
+                out += &rest[..close];
+                rest = &rest[close..];
+                continue;
+            }
+            (None, '$') if is_name(name) => {
+                let value = params.get(name).ok_or_else(|| {
+                    Failure::usage(format!("nothing says what ${name} is"))
+                        .next(format!("add --param {name}=VALUE, or let the shell put the value there"))
+                })?;
+                out += &quote::literal(value);
+                rest = &tail[end..];
+                continue;
+            }
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            _ => {}
+        }
+        out.push(c);
+        rest = tail;
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn parameters_become_literals_where_they_are_not_quoted() {
+        let given = ["since=it's".to_owned(), "x_1=it's".to_owned()];
+        let params = params(&given).unwrap();
+        let of = |text: &str| substituted(text, &params).unwrap();
+        assert_eq!(of("at >= $since AND a = $x_1"), "at >= 'it''s' AND a = 'it''s'");
+        assert_eq!(
+            of("a = '$since' AND \"$x\" = $$y$$ AND b = $1"),
+            "a = '$since' AND \"$x\" = $$y$$ AND b = $1"
+        );
+        assert!(substituted("a = $other", &params).unwrap_err().what.contains("$other"));
+    }
+}

@@ -1,0 +1,126 @@
+//! What differs between two archives, row by row, without a server.
+//!
+//! Chunks that both hold are skipped by their checksums. Of the others rows are paired by their keys, in memory: as many
+//! passes over them as it takes to hold no more than [`MEMORY`] bytes of one side at a time. Rows are the same if their keys
+//! are equal as values, and equal if the texts of all columns are: as in a restore.
+
+mod pairs;
+mod rules;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::archive::model::{Chunk, Table};
+use crate::archive::reader::Archive;
+use crate::difference::TableDifference;
+use crate::failure::Failure;
+use crate::progress::{Event, Events, Phase};
+use crate::restore::Mode;
+use crate::restore::preference::Preferences;
+use crate::selection::TableFilter;
+use pairs::Pairs;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of the lines of one archive that are held at a time.
+const MEMORY: u64 = 128 << 20;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct CompareOptions {
+    /// Which tables.
+    pub filter: TableFilter,
+    /// How rows would meet: mode `newer` says of each row that both have which is the newer one.
+    pub mode: Mode,
+    /// What decides that.
+    pub preferences: Preferences,
+    /// Of how many rows of each kind, in each table, it is said what they are.
+    pub samples: usize,
+    /// Threads that read.
+    pub threads: usize,
+}
+
+/// What differs between two archives.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// Tables that both have, by name.
+    pub tables: BTreeMap<String, TableDifference>,
+    /// Tables that cannot be compared, with the reason.
+    pub failed: BTreeMap<String, String>,
+    /// Tables that only the first has.
+    pub only_here: Vec<String>,
+    /// Tables that only the second has.
+    pub only_there: Vec<String>,
+}
+
+/// Compares the rows of `one` with those of `other`: what a restore of `one` would do to a database that is as `other`.
+/// Blocks.
+pub fn compare(
+    one: &Arc<Archive>,
+    other: &Arc<Archive>,
+    options: &CompareOptions,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Comparison, Failure> {
+    let all = |archive: &Archive| -> Vec<(String, String)> {
+        archive.header().tables.iter().map(|t| (t.schema.clone(), t.name.clone())).collect()
+    };
+    let names = [all(one), all(other)].concat();
+    let names = || names.iter().map(|(schema, name)| (schema.as_str(), name.as_str()));
+    let unmatched = options.filter.unmatched(names());
+    if !unmatched.is_empty() {
+        let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
+        return Err(Failure::usage(format!("no table of either archive matches {}", list.join(", ")))
+            .next("see what is inside with: pgkeep show FILE"));
+    }
+    options.preferences.check(options.mode, names())?;
+    let there: HashMap<(&str, &str), usize> = (other.header().tables.iter().enumerate())
+        .map(|(n, t)| ((t.schema.as_str(), t.name.as_str()), n))
+        .collect();
+    let wanted = |t: &&Table| options.filter.wants(&t.schema, &t.name);
+    let mut comparison = Comparison::default();
+    let total = one.totals().bytes + other.totals().bytes;
+    events.emit(Event::Started { phase: Phase::Compare, total_bytes: total });
+    for (n, table) in one.header().tables.iter().enumerate().filter(|(_, t)| wanted(t)) {
+        let shown = table.shown();
+        let Some(m) = there.get(&(table.schema.as_str(), table.name.as_str())) else {
+            comparison.only_here.push(shown);
+            continue;
+        };
+        let sides = [Side::new(one, n), Side::new(other, *m)];
+        match Pairs::new(&sides, options) {
+            Err(reason) => {
+                comparison.failed.insert(shown, reason);
+            }
+            Ok(pairs) => {
+                let found =
+                    pairs.compare(events, cancel).map_err(|f| f.while_doing(format!("table {shown}")))?;
+                comparison.tables.insert(shown, found);
+            }
+        }
+    }
+    let here: HashMap<(&str, &str), ()> =
+        one.header().tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), ())).collect();
+    let only = other.header().tables.iter().filter(wanted);
+    let only = only.filter(|t| !here.contains_key(&(t.schema.as_str(), t.name.as_str())));
+    comparison.only_there = only.map(Table::shown).collect();
+    events.emit(Event::Finished { phase: Phase::Compare });
+    Ok(comparison)
+}
+
+/// A table of one of the archives.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    archive: &'a Arc<Archive>,
+    number: usize,
+    table: &'a Table,
+}
+
+impl<'a> Side<'a> {
+    fn new(archive: &'a Arc<Archive>, number: usize) -> Side<'a> {
+        Side { archive, number, table: &archive.header().tables[number] }
+    }
+
+    fn chunks(&self) -> Vec<&'a Chunk> {
+        self.archive.table_chunks(self.number as u32)
+    }
+}

@@ -1,0 +1,411 @@
+//! The rows of one table in two archives, paired by their keys.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::rules::Deciding;
+use super::{CompareOptions, MEMORY, Side};
+use crate::archive::decompression::Decompressor;
+use crate::archive::in_order::in_order;
+use crate::archive::model::{Chunk, Table};
+use crate::difference::{RowObject, Samples, TableDifference, Update};
+use crate::failure::{Failure, FailureKind};
+use crate::progress::{Event, Events, Phase};
+use crate::restore::Mode;
+use crate::restore::preference::ONLY_MISSING;
+use crate::row::order::Values;
+use crate::row::{self, CellForm, Cells, RowError, text_of};
+
+/// Two tables that can be compared.
+pub struct Pairs<'a> {
+    sides: &'a [Side<'a>; 2],
+    /// Where the second table has each column of the first.
+    there: Vec<usize>,
+    /// Places of the key's columns in the first table; none: the whole row tells rows apart.
+    key: Vec<(usize, Values)>,
+    deciding: Option<Deciding>,
+    mode: Mode,
+    /// Whether rows that only the second has are counted.
+    counts_deleted: bool,
+    samples: usize,
+    threads: usize,
+}
+
+/// A row of the first archive that waits for its partner.
+struct Waiting {
+    /// Its place among all that were read.
+    number: u64,
+    line: Box<[u8]>,
+}
+
+/// Those rows, by their keys.
+#[derive(Default)]
+struct AllWaiting {
+    first: HashMap<Box<[u8]>, Waiting>,
+    /// Of tables without a key: the same row several times. Else there is none.
+    more: HashMap<Box<[u8]>, Vec<Waiting>>,
+}
+
+impl AllWaiting {
+    fn push(&mut self, key: &[u8], row: Waiting) {
+        if self.first.contains_key(key) {
+            self.more.entry(key.into()).or_default().push(row);
+        } else {
+            self.first.insert(key.into(), row);
+        }
+    }
+
+    fn take(&mut self, key: &[u8]) -> Option<Waiting> {
+        self.more.get_mut(key).and_then(Vec::pop).or_else(|| self.first.remove(key))
+    }
+
+    fn left(self) -> impl Iterator<Item = Waiting> {
+        self.first.into_values().chain(self.more.into_values().flatten())
+    }
+}
+
+/// Rows of a chunk that are of the pass: keys and lines, one behind the other, and where they end.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<(usize, usize)>,
+    rows: u64,
+    chunk_bytes: u64,
+}
+
+/// What has been found.
+#[derive(Default)]
+struct Found {
+    difference: TableDifference,
+    inserted: Vec<(u64, RowObject)>,
+}
+
+impl<'a> Pairs<'a> {
+    /// Says why two tables cannot be compared.
+    pub fn new(sides: &'a [Side<'a>; 2], options: &CompareOptions) -> Result<Pairs<'a>, String> {
+        let [one, other] = sides.each_ref().map(|side| side.table);
+        let there = columns(one, other)?;
+        let has_key = !one.key.is_empty() && !other.key.is_empty();
+        if has_key && !one.key.iter().all(|name| other.key.contains(name)) {
+            return Err(format!(
+                "its key is {} in the one, {} in the other",
+                one.key.join(", "),
+                other.key.join(", ")
+            ));
+        }
+        let place = |name: &String| {
+            let place = one.columns.iter().position(|c| c.name == *name)?;
+            Some((place, Values::of_type(&one.columns[place].type_name)))
+        };
+        let key = if has_key { one.key.iter().filter_map(place).collect() } else { Vec::new() };
+        let preference = options.preferences.of(&one.schema, &one.name);
+        let mode = preference.mode.unwrap_or(options.mode);
+        let counts_deleted = matches!(mode, Mode::Exact | Mode::Newer);
+        let deciding = Deciding::new(options.mode, &preference, one).filter(|_| has_key);
+        Ok(Pairs {
+            sides,
+            there,
+            key,
+            deciding,
+            mode,
+            counts_deleted,
+            samples: options.samples,
+            threads: options.threads,
+        })
+    }
+
+    /// Compares them.
+    pub fn compare(&self, events: &Events, cancel: &CancellationToken) -> Result<TableDifference, Failure> {
+        let (rest, equal) = self.unequal();
+        let mut found = Found::default();
+        found.difference.unchanged = equal;
+        let bytes = |chunks: &[&Chunk]| chunks.iter().map(|c| c.bytes).sum::<u64>();
+        let skipped =
+            self.sides.iter().map(|s| bytes(&s.chunks())).sum::<u64>() - bytes(&rest[0]) - bytes(&rest[1]);
+        let told = |rows: u64, bytes: u64| {
+            let table: Arc<str> = Arc::from(self.sides[0].table.shown().as_str());
+            events.emit(Event::Advanced { phase: Phase::Compare, table, rows, bytes });
+        };
+        told(equal, skipped);
+        let passes = bytes(&rest[0]).min(bytes(&rest[1])).div_ceil(MEMORY).max(1);
+        // The smaller side waits, the larger one goes by.
+        let waits = usize::from(bytes(&rest[1]) < bytes(&rest[0]));
+        for pass in 0..passes {
+            let mut waiting = AllWaiting::default();
+            let mut number = 0;
+            self.read(waits, &rest[waits], (pass, passes), cancel, |batch| {
+                batch.each(|key, line| {
+                    waiting.push(key, Waiting { number, line: line.into() });
+                    number += 1;
+                    Ok(())
+                })?;
+                told(batch.rows / passes, batch.chunk_bytes / passes);
+                Ok(())
+            })?;
+            let mut passing = 0;
+            self.read(1 - waits, &rest[1 - waits], (pass, passes), cancel, |batch| {
+                batch.each(|key, line| {
+                    passing += 1;
+                    let partner = waiting.take(key);
+                    match partner {
+                        None => self.single(1 - waits, passing, line, &mut found),
+                        Some(partner) => match waits {
+                            0 => self.pair(&partner.line, line, &mut found),
+                            _ => self.pair(line, &partner.line, &mut found),
+                        },
+                    }
+                })?;
+                told(0, batch.chunk_bytes / passes);
+                Ok(())
+            })?;
+            for row in waiting.left() {
+                self.single(waits, row.number, &row.line, &mut found)?;
+            }
+        }
+        Ok(self.finish(found))
+    }
+
+    /// The chunks of both sides of which the other has none that is equal, and how many rows are in those that are.
+    fn unequal(&self) -> ([Vec<&'a Chunk>; 2], u64) {
+        let [one, other] = self.sides.each_ref().map(Side::chunks);
+        let [a, b] = self.sides;
+        // The first line of a chunk names the columns.
+        let alike = a.table.columns == b.table.columns && a.archive.compression() == b.archive.compression();
+        if !alike {
+            return ([one, other], 0);
+        }
+        let mut known: HashMap<(&str, u64, u64), Vec<usize>> = HashMap::new();
+        for (n, chunk) in other.iter().enumerate() {
+            known.entry((&chunk.sha256, chunk.bytes, chunk.rows)).or_default().push(n);
+        }
+        let (mut rest, mut taken, mut equal) = (Vec::new(), vec![false; other.len()], 0);
+        for chunk in one {
+            match known.get_mut(&(chunk.sha256.as_str(), chunk.bytes, chunk.rows)).and_then(Vec::pop) {
+                Some(n) => {
+                    taken[n] = true;
+                    equal += chunk.rows;
+                }
+                None => rest.push(chunk),
+            }
+        }
+        let others = other.into_iter().zip(taken).filter(|(_, taken)| !taken).map(|(chunk, _)| chunk);
+        ([rest, others.collect()], equal)
+    }
+
+    /// Gives the rows of the pass to `take`, in the order of the chunks.
+    fn read(
+        &self,
+        side: usize,
+        chunks: &[&Chunk],
+        pass: (u64, u64),
+        cancel: &CancellationToken,
+        mut take: impl FnMut(&Batch) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let archive = self.sides[side].archive;
+        let state = || archive.decompressor().map_err(|e| Failure::from_archive(&e));
+        let work = |own: &mut Decompressor, chunk: &Chunk| {
+            if cancel.is_cancelled() {
+                return Err(Failure::interrupted());
+            }
+            let rows = archive.read_rows_with(chunk, own).map_err(|e| Failure::from_archive(&e))?;
+            let mut batch = Batch { rows: chunk.rows, chunk_bytes: chunk.bytes, ..Batch::default() };
+            let mut key = Vec::new();
+            for line in rows.rows() {
+                key.clear();
+                self.key_of(side, line, &mut key).map_err(|e| bad_row(chunk, &e))?;
+                if pass.1 > 1 {
+                    let mut hasher = DefaultHasher::new();
+                    key.hash(&mut hasher);
+                    if hasher.finish() % pass.1 != pass.0 {
+                        continue;
+                    }
+                }
+                batch.push(&key, line);
+            }
+            Ok(batch)
+        };
+        in_order(chunks, self.threads, state, work, |batch| take(&batch).map(|()| ControlFlow::Continue(())))
+    }
+
+    /// Where `side` has a column of the first table.
+    fn place(&self, side: usize, column: usize) -> usize {
+        if side == 0 { column } else { self.there[column] }
+    }
+
+    /// What tells a row from others.
+    fn key_of(&self, side: usize, line: &[u8], key: &mut Vec<u8>) -> Result<(), RowError> {
+        let cells: Vec<&[u8]> = Cells::new(line).collect::<Result<_, _>>()?;
+        let table = self.sides[0].table;
+        let mut add = |place: usize, values: Values| {
+            let cell = cells.get(self.place(side, place)).copied().unwrap_or(b"null");
+            match text_of(table.columns[place].form, cell) {
+                None => key.push(0),
+                Some(text) => {
+                    let text = values.canonical(&text);
+                    key.push(1);
+                    key.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                    key.extend_from_slice(&text);
+                }
+            }
+        };
+        match self.key.as_slice() {
+            // Of whole rows every digit counts.
+            [] => (0..table.columns.len()).for_each(|place| add(place, Values::Unknown)),
+            columns => columns.iter().for_each(|(place, values)| add(*place, *values)),
+        }
+        Ok(())
+    }
+
+    /// The cells of a row in the first table's order.
+    fn cells<'r>(&self, side: usize, line: &'r [u8]) -> Result<Vec<&'r [u8]>, Failure> {
+        let cells: Vec<&[u8]> = Cells::new(line).collect::<Result<_, _>>().map_err(|e| unreadable(&e))?;
+        let of = |n: usize| cells.get(self.place(side, n)).copied().unwrap_or(b"null");
+        Ok((0..self.there.len()).map(of).collect())
+    }
+
+    /// A row that the other side does not have.
+    fn single(&self, side: usize, number: u64, line: &[u8], found: &mut Found) -> Result<(), Failure> {
+        let (count, samples) = match side {
+            0 => (&mut found.difference.inserted, None),
+            _ if !self.counts_deleted => return Ok(()),
+            _ => (&mut found.difference.deleted, Some(&mut found.difference.samples.deleted)),
+        };
+        *count += 1;
+        let kept = match &samples {
+            Some(samples) => samples.len(),
+            None => found.inserted.len(),
+        };
+        if kept >= self.samples {
+            return Ok(());
+        }
+        let row = self.object(&self.cells(side, line)?, |_| true)?;
+        match samples {
+            Some(samples) => samples.push(row),
+            None => found.inserted.push((number, row)),
+        }
+        Ok(())
+    }
+
+    /// A row that both sides have.
+    fn pair(&self, new: &[u8], old: &[u8], found: &mut Found) -> Result<(), Failure> {
+        let difference = &mut found.difference;
+        let (new, old) = (self.cells(0, new)?, self.cells(1, old)?);
+        let columns = &self.sides[0].table.columns;
+        let differs = |n: usize| !is_same(columns[n].form, new[n], old[n]);
+        let differing: Vec<bool> = (0..columns.len()).map(differs).collect();
+        if !differing.contains(&true) {
+            difference.unchanged += 1;
+            return Ok(());
+        }
+        let decision = match (&self.deciding, self.mode) {
+            (Some(deciding), _) => Some(deciding.decide(&new, &old)),
+            (None, Mode::Missing) => Some(0),
+            (None, _) => None,
+        };
+        if let Some(decision) = decision {
+            let name = self.deciding.as_ref().map_or(ONLY_MISSING.to_owned(), |d| d.name(decision));
+            let resolved = difference.conflicts.entry(name).or_default();
+            *(if decision > 0 { &mut resolved.archive } else { &mut resolved.target }) += 1;
+        }
+        let samples = match decision {
+            Some(decision) if decision <= 0 => {
+                difference.kept += 1;
+                &mut difference.samples.kept
+            }
+            _ => {
+                difference.updated += 1;
+                for (column, _) in columns.iter().zip(&differing).filter(|(_, differs)| **differs) {
+                    *difference.columns.entry(column.name.clone()).or_default() += 1;
+                }
+                &mut difference.samples.updated
+            }
+        };
+        if samples.len() < self.samples {
+            let is_key = |n: usize| self.key.iter().any(|(place, _)| *place == n);
+            samples.push(Update {
+                key: self.object(&new, is_key)?,
+                old: self.object(&old, |n| differing[n])?,
+                new: self.object(&new, |n| differing[n])?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Some columns of a row as an object.
+    fn object(&self, cells: &[&[u8]], wanted: impl Fn(usize) -> bool) -> Result<RowObject, Failure> {
+        let columns = &self.sides[0].table.columns;
+        let chosen = (0..columns.len()).filter(|n| wanted(*n));
+        let (names, cells): (Vec<&str>, Vec<&[u8]>) =
+            chosen.map(|n| (columns[n].name.as_str(), cells[n])).unzip();
+        let line = [&b"["[..], &cells.join(&b","[..]), b"]"].concat();
+        let mut object = Vec::new();
+        row::object(&names, &line, &mut object).map_err(|e| unreadable(&e))?;
+        Ok(String::from_utf8(object).ok().and_then(RowObject::new).unwrap_or_default())
+    }
+
+    fn finish(&self, mut found: Found) -> TableDifference {
+        found.inserted.sort_by_key(|(number, _)| *number);
+        let Samples { inserted, .. } = &mut found.difference.samples;
+        *inserted = found.inserted.into_iter().map(|(_, row)| row).collect();
+        found.difference
+    }
+}
+
+impl Batch {
+    fn push(&mut self, key: &[u8], line: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(line);
+        self.ends.push((middle, self.bytes.len()));
+    }
+
+    fn each(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut start = 0;
+        for (middle, end) in &self.ends {
+            each(&self.bytes[start..*middle], &self.bytes[*middle..*end])?;
+            start = *end;
+        }
+        Ok(())
+    }
+}
+
+/// Where `other` has each column of `one`, or why rows of the one cannot be compared with those of the other.
+fn columns(one: &Table, other: &Table) -> Result<Vec<usize>, String> {
+    let mut differences = Vec::new();
+    let mut there = Vec::with_capacity(one.columns.len());
+    for column in &one.columns {
+        match other.columns.iter().position(|c| c.name == column.name) {
+            None => differences.push(format!("column {:?} is missing in the other", column.name)),
+            Some(n) => {
+                let kind = &other.columns[n].type_name;
+                if *kind != column.type_name {
+                    differences.push(format!(
+                        "column {:?} is {} in the one, {kind} in the other",
+                        column.name, column.type_name
+                    ));
+                }
+                there.push(n);
+            }
+        }
+    }
+    let added = other.columns.iter().filter(|c| one.columns.iter().all(|known| known.name != c.name));
+    differences.extend(added.map(|c| format!("column {:?} is in the other alone", c.name)));
+    if differences.is_empty() { Ok(there) } else { Err(differences.join("; ")) }
+}
+
+/// Whether two cells are the same value to the last digit.
+fn is_same(form: CellForm, one: &[u8], other: &[u8]) -> bool {
+    one == other || text_of(form, one) == text_of(form, other)
+}
+
+fn bad_row(chunk: &Chunk, error: &RowError) -> Failure {
+    Failure::new(FailureKind::Archive, format!("chunk at byte {}: {error}", chunk.offset))
+}
+
+fn unreadable(error: &RowError) -> Failure {
+    Failure::new(FailureKind::Archive, format!("a row cannot be read: {error}"))
+}
