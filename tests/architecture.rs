@@ -85,6 +85,7 @@ fn rooms_know_only_the_rooms_below_them() {
             "row",
             "schema",
             "selection",
+            "closure",
             "backup",
             "export",
         ],
@@ -92,7 +93,7 @@ fn rooms_know_only_the_rooms_below_them() {
         &["doctor", "compare"],
         &["cli"],
     ];
-    const BELOW: [(&str, &[&str]); 13] = [
+    const BELOW: [(&str, &[&str]); 14] = [
         ("row", &[]),
         ("difference", &[]),
         ("selection", &[]),
@@ -102,6 +103,7 @@ fn rooms_know_only_the_rooms_below_them() {
         ("archive", &["row", "schema", "selection"]),
         ("postgres", &["row", "schema", "selection"]),
         ("failure", &["archive", "postgres"]),
+        ("closure", &["archive", "failure", "postgres", "row", "schema", "selection"]),
         ("listing", &["archive", "folders"]),
         ("host", &["postgres", "schema"]),
         ("check", &["failure", "folders", "host", "postgres", "selection"]),

@@ -17,6 +17,7 @@ pub mod model;
 pub mod reader;
 pub mod source;
 pub mod spans;
+pub mod spelling;
 mod structure;
 mod trailer;
 pub mod validate;

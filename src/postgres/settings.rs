@@ -43,6 +43,12 @@ pub fn statements(version: u32) -> String {
 /// believe.
 pub const READING: &str = "SET LOCAL enable_tidscan = on; SET LOCAL enable_seqscan = on; SET LOCAL enable_indexonlyscan = off; SET LOCAL max_parallel_workers_per_gather = 0;";
 
+/// For queries of the users' tables: to plan one the server expands the SQL functions in the table's indexes, which are to
+/// find what they find in the application; and yet no object of the user's stands in for a built-in one.
+pub const BUILT_IN_FIRST_PATH: &str = "SELECT pg_catalog.set_config('search_path',
+    pg_catalog.concat_ws(', ', 'pg_catalog', NULLIF(s.reset_val, '')), true)
+  FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'";
+
 /// For a session that will wait, for a person or for what other sessions do: the server should not end it meanwhile. To
 /// be run outside of a transaction; `version` is `server_version_num`.
 pub fn stay_while_idle(version: u32) -> &'static str {

@@ -24,6 +24,13 @@ impl Tid {
         let (block, item) = std::str::from_utf8(inner).ok()?.split_once(',')?;
         Some(Tid { block: block.parse().ok()?, item: item.parse().ok()? })
     }
+
+    /// What a row has to meet to be one of these, by its `ctid` column's name in the query. The server reads no other pages
+    /// for it, in any version.
+    pub fn among(tids: &[Tid], column: &str) -> String {
+        let list: Vec<String> = tids.iter().map(|tid| format!("\"{tid}\"")).collect();
+        format!("{column} OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.tid[])", list.join(","))
+    }
 }
 
 impl fmt::Display for Tid {
@@ -66,6 +73,13 @@ mod tests {
         for wrong in ["", "()", "(1)", "(1,2", "1,2)", "(1,2,3)", "(-1,2)", "(1,70000)", "(4294967296,1)"] {
             assert_eq!(Tid::from_text(wrong.as_bytes()), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn rows_are_named_one_by_one() {
+        let tids = [Tid { block: 0, item: 1 }, Tid { block: 7, item: 12 }];
+        let condition = "t.ctid OPERATOR(pg_catalog.=) ANY ('{\"(0,1)\",\"(7,12)\"}'::pg_catalog.tid[])";
+        assert_eq!(Tid::among(&tids, "t.ctid"), condition);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::archive::lookup::Lookup;
 use crate::archive::model::{Column, Table};
+use crate::archive::spelling::printed;
 use crate::failure::Failure;
-use crate::row::CellForm;
 
 /// What is looked for in `table`: `given` are lists of `COLUMN=VALUE`, joined by commas. A comma that no column of the
 /// key and `=` follow belongs to the value.
@@ -27,7 +27,7 @@ pub fn lookup(table: &Table, given: &[String]) -> Result<Lookup, Failure> {
                 Some(end) => (&value[..end], Some(&value[end + 1..])),
                 None => (value, None),
             };
-            let value = canonical(column, value).ok_or_else(|| {
+            let value = printed(column, value).ok_or_else(|| {
                 let (name, kind) = (&column.name, &column.type_name);
                 unfit(table, format!("column {name:?} is of type {kind}, and no value of that was given"))
             })?;
@@ -67,50 +67,12 @@ fn unfit(table: &Table, what: String) -> Failure {
         .next("write --where-key COLUMN=VALUE, with the value as pgkeep show FILE TABLE prints it; a NULL cannot be looked for")
 }
 
-/// What Postgres prints for a value; none where it is none of the column's type. Types of which nothing is known here
-/// are taken as they are.
-fn canonical(column: &Column, given: &str) -> Option<String> {
-    match (column.type_name.as_str(), column.form) {
-        ("smallint" | "integer" | "bigint" | "oid", _) => {
-            given.trim().parse().ok().map(|n: i64| n.to_string())
-        }
-        ("uuid", _) => uuid(given),
-        (_, CellForm::Boolean) => match given.trim().to_ascii_lowercase().as_str() {
-            "t" | "true" => Some("true".to_owned()),
-            "f" | "false" => Some("false".to_owned()),
-            _ => None,
-        },
-        (kind, _) => {
-            let blanks = width(kind).map_or(0, |width| width.saturating_sub(given.chars().count()));
-            Some(given.to_owned() + &" ".repeat(blanks))
-        }
-    }
-}
-
-/// A uuid in lower case, with hyphens: Postgres takes it in braces, too, and with any hyphens between groups of four
-/// digits (manual, 8.12).
-fn uuid(given: &str) -> Option<String> {
-    let given = given.trim();
-    let bare = given.strip_prefix('{').map_or(Some(given), |inner| inner.strip_suffix('}'))?;
-    let digits: String = bare.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
-    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    Some([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
-}
-
-/// How many characters a value of a type has that is filled up with blanks, `character(5)`.
-fn width(kind: &str) -> Option<usize> {
-    /// `MaxAttrSize`, which no server goes beyond; an archive may say anything.
-    const MOST: usize = 10 << 20;
-    kind.strip_prefix("character(")?.strip_suffix(')')?.parse().ok().filter(|width| *width <= MOST)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::row::CellForm;
 
     fn table(key: &[&str]) -> Table {
         let column = |name: &str, type_name: &str, form| Column {
@@ -171,10 +133,6 @@ mod tests {
         }
         means(&["c"], &["c=é"], &[("c", "é  ")]);
         means(&["c"], &["c=four"], &[("c", "four")]);
-        assert_eq!(
-            (width("character(70000)"), width("character(18446744073709551615)")),
-            (Some(70_000), None)
-        );
         means(&["t"], &["t= NULL "], &[("t", " NULL ")]);
     }
 
