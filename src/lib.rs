@@ -9,7 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod closure;
 pub mod compare;
-closurepub mod connection;
+pub mod connection;
 pub mod difference;
 pub mod doctor;
 pub mod export;

@@ -175,6 +175,30 @@ impl TableFilter {
         Ok(self)
     }
 
+    /// Just these tables, by schema and name.
+    pub fn of_tables<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> TableFilter {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let plain = |name: &str| name.chars().map(Atom::Char).collect();
+        let pattern = |(schema, name): (&str, &str)| Pattern {
+            text: format!("{}.{}", quoted(schema), quoted(name)),
+            bare: false,
+            schema: plain(schema),
+            name: plain(name),
+        };
+        TableFilter { include: names.into_iter().map(pattern).collect(), exclude: Vec::new() }
+    }
+
+    /// These tables, too, where not all are wanted anyway.
+    pub fn and_tables<'a>(mut self, names: impl IntoIterator<Item = (&'a str, &'a str)>) -> TableFilter {
+        if self.has_includes() {
+            let known = |p: &Pattern| self.include.iter().any(|known| known.text == p.text);
+            let new = TableFilter::of_tables(names).include;
+            let new: Vec<Pattern> = new.into_iter().filter(|p| !known(p)).collect();
+            self.include.extend(new);
+        }
+        self
+    }
+
     /// Whether a table is wanted.
     pub fn wants(&self, schema: &str, name: &str) -> bool {
         (self.include.is_empty() || self.includes(schema, name)) && !self.excludes(schema, name)
@@ -380,6 +404,17 @@ mod tests {
         let wanted = [("auth", "users"), ("a.b", "c"), ("xy", "z"), ("public", "users")];
         assert_eq!(wanted.map(|(schema, name)| filter.wants(schema, name)), [true, true, true, false]);
         assert!(TableFilter::default().with_schemas(&["a.b".into()]).is_err());
+    }
+
+    #[test]
+    fn tables_can_be_named_whatever_is_in_their_names() {
+        let names = [("public", "a*"), ("x.y", "q\"z")];
+        let filter = TableFilter::of_tables(names);
+        let again = TableFilter::parse(&filter.patterns().0, &[]).unwrap();
+        for (schema, name) in names {
+            assert!(filter.wants(schema, name) && again.wants(schema, name), "{schema} {name}");
+        }
+        assert!(!filter.wants("public", "ab") && !again.wants("public", "ab"));
     }
 
     #[test]

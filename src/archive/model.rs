@@ -100,7 +100,7 @@ pub struct Source {
     pub supabase: bool,
 }
 
-/// What was asked for: the patterns of `--table` and `--exclude`.
+/// What was asked for: the patterns of `--table` and `--exclude`, and which of the rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
     /// Patterns of tables to take; empty: all.
@@ -109,6 +109,23 @@ pub struct Selection {
     /// Patterns of tables to leave out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
+    /// The rows that were named, such as `weddings=7`: only what belongs to these was taken. `tables` are then those in
+    /// which there was any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entity: Vec<String>,
+    /// The groups of tables to which that was narrowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_types: Vec<String>,
+    /// Whether of tables beside the chosen ones those rows were taken that the others refer to. `tables` name them, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_references: bool,
+}
+
+impl Selection {
+    /// Whether a table of the archive need not have all the rows that its table had.
+    pub fn is_of_rows(&self) -> bool {
+        !self.entity.is_empty() || self.with_references
+    }
 }
 
 /// Which restore a safety backup guards.

@@ -90,6 +90,7 @@ pub async fn add(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<
             relation: RELATION,
             tids: TidRange::default(),
             has_tids: false,
+            chosen: false,
             copy: format!(
                 "COPY ({}) TO STDOUT (FORMAT binary)",
                 pieces("{}", &format!("m.oid >= {first}{before}"))

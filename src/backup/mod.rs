@@ -3,6 +3,7 @@
 //! Nothing is visible under the archive's name before it is whole: the file is written under a temporary name and
 //! appears in one step. A failure or an interruption leaves nothing behind.
 
+mod chosen;
 pub mod copy;
 pub mod destination;
 pub mod dump;
@@ -26,6 +27,7 @@ use serde::Serialize;
 use crate::archive::compression::Compression;
 use crate::archive::model::{self, FORMAT, Guards, Header, Kind, VERSION};
 use crate::check::Check;
+use crate::closure::{Scope, Tree};
 use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
 use crate::postgres::ddl::Secrets;
@@ -56,6 +58,8 @@ pub struct BackupOptions {
     pub destination: Destination,
     /// Which tables.
     pub filter: TableFilter,
+    /// Which rows.
+    pub choice: Choice,
     /// Connections to use at most, at least 1.
     pub jobs: usize,
     /// How chunks are compressed.
@@ -78,6 +82,43 @@ impl BackupOptions {
     /// How tables are read.
     fn way(&self) -> Way {
         Way { format: self.format, jobs: self.jobs, small: self.pace.nice, tids: false }
+    }
+}
+
+/// Which rows a backup takes.
+#[derive(Clone, Debug, Default)]
+pub enum Choice {
+    /// All of the tables that the filter wants.
+    #[default]
+    All,
+    /// These, and of other tables the rows that they need so that no foreign key breaks.
+    WithReferences,
+    /// Those that belong to an entity, of whatever tables.
+    Entity {
+        /// What it is.
+        scope: Scope,
+        /// The groups of tables that it was narrowed to, by their names.
+        data_types: Vec<String>,
+    },
+}
+
+impl Choice {
+    /// The rows by which an entity was named, as they were given.
+    fn entity(&self) -> Vec<String> {
+        match self {
+            Choice::Entity { scope, .. } => scope.roots.iter().map(|root| root.as_str().to_owned()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the header says of it.
+    fn note(&self, selection: &mut model::Selection) {
+        selection.entity = self.entity();
+        match self {
+            Choice::All => {}
+            Choice::WithReferences => selection.with_references = true,
+            Choice::Entity { data_types, .. } => selection.data_types = data_types.clone(),
+        }
     }
 }
 
@@ -137,6 +178,9 @@ pub struct BackupResult {
     pub index_sha256: String,
     /// Foreign tables, whose rows were left out.
     pub foreign_tables: Vec<String>,
+    /// Where rows were chosen by foreign keys: how many of which tables, and how they hang together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Tree>,
 }
 
 /// A path as it is shown: JSON has no place for names that are not UTF-8, and no backup fails for one.
@@ -176,7 +220,7 @@ pub fn header(
             lsn: server.lsn.clone(),
             supabase: server.supabase,
         },
-        selection: model::Selection { tables, exclude },
+        selection: model::Selection { tables, exclude, ..model::Selection::default() },
         guards,
         tables: plan.parts.iter().map(|p| p.table.clone()).collect(),
         sequences: catalog

@@ -6,6 +6,8 @@
 
 use super::copy::{BinaryColumns, CopyFormat, statement};
 use super::units::{self, SMALL_BYTES};
+use std::collections::HashMap;
+
 use crate::archive::model;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::tid::{Tid, TidRange};
@@ -25,6 +27,8 @@ pub struct Unit {
     pub tids: TidRange,
     /// Whether each row begins with its `ctid`.
     pub has_tids: bool,
+    /// Whether it reads rows that were chosen one by one.
+    pub chosen: bool,
     /// The statement.
     pub copy: String,
     /// Its format.
@@ -106,7 +110,18 @@ impl Plan {
     }
 
     /// Plans a backup of just these tables, each with all its partitions.
-    pub fn of(catalog: &Catalog, mut roots: Vec<&Relation>, rows: Rows, way: Way) -> Plan {
+    pub fn of(catalog: &Catalog, roots: Vec<&Relation>, rows: Rows, way: Way) -> Plan {
+        Plan::of_rows(catalog, roots, rows, way, &HashMap::new())
+    }
+
+    /// Plans tables with all their partitions, but of the partitions and tables in `chosen` only the rows that stand there.
+    pub(super) fn of_rows(
+        catalog: &Catalog,
+        mut roots: Vec<&Relation>,
+        rows: Rows,
+        way: Way,
+        chosen: &HashMap<u32, Vec<Tid>>,
+    ) -> Plan {
         roots.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         let mut plan = Plan::default();
         let mut leaves = Vec::new();
@@ -115,7 +130,8 @@ impl Plan {
             if way.format == CopyFormat::Text {
                 part.binary = None;
             }
-            if rows == Rows::Users {
+            let is_chosen = catalog.leaves(root).iter().any(|leaf| chosen.contains_key(&leaf.oid));
+            if rows == Rows::Users && !is_chosen {
                 part.table.condition = root.condition.clone();
             }
             for leaf in catalog.leaves(root) {
@@ -129,8 +145,10 @@ impl Plan {
         }
         let version = catalog.server.version_num;
         // A condition of an extension's may be any text that can stand there, so that nothing is put beside it.
-        let can_be_cut = |table: u32| plan.parts[table as usize].is_all();
-        let cuttable: Vec<&Relation> = leaves.iter().filter(|l| can_be_cut(l.0)).map(|l| l.1).collect();
+        let can_be_cut = |(table, leaf): &&(u32, &Relation)| {
+            plan.parts[*table as usize].is_all() && !chosen.contains_key(&leaf.oid)
+        };
+        let cuttable: Vec<&Relation> = leaves.iter().filter(can_be_cut).map(|l| l.1).collect();
         let pages = units::pages_of_units(&cuttable, way.jobs, way.small, version);
         let encoding = &catalog.server.encoding;
         let (mut table, mut range) = (0, 0);
@@ -139,6 +157,12 @@ impl Plan {
                 (table, range) = (of, 0);
             }
             let part = &plan.parts[table as usize];
+            if let Some(tids) = chosen.get(&leaf.oid) {
+                let units = part.chosen_units((table, range), leaf, tids, encoding);
+                range += units.len() as u32;
+                plan.units.extend(units);
+                continue;
+            }
             let ranges = tid_ranges(leaf, pages.get(&leaf.oid).copied());
             let bytes = leaf.bytes / ranges.len().max(1) as u64;
             let has_tids = way.tids && part.is_all() && leaf.heap && leaf.bytes > SMALL_BYTES;
@@ -243,12 +267,12 @@ impl Part {
         let binary = self.binary.as_ref().filter(|binary| is_query || !binary.calls());
         let (copy, format) = statement(&self.table.columns, binary, leaf, (&condition, has_tids), encoding);
         let (table, range) = place;
-        Unit { table, range, relation: leaf.oid, tids, has_tids, copy, format, bytes }
+        Unit { table, range, relation: leaf.oid, tids, has_tids, chosen: false, copy, format, bytes }
     }
 }
 
 /// Adds `relation` where it is wanted whole, else the wanted parts below it.
-fn collect_parts<'a>(
+pub(super) fn collect_parts<'a>(
     catalog: &'a Catalog,
     filter: &TableFilter,
     relation: &'a Relation,

@@ -17,8 +17,8 @@ const BATCH: usize = 200;
 /// Makes one unit, by no query, of each table whose queries the server cannot plan. To be called in the transaction that
 /// reads them.
 pub async fn give_up_unplannable(client: &Client, catalog: &Catalog, plan: &mut Plan) -> Result<(), Error> {
-    // What an extension's condition means, a whole table does not.
-    let is_asked = |u: &&Unit| u.is_query() && plan.parts[u.table as usize].is_all();
+    // What an extension's condition means, a whole table does not; nor do rows that were chosen.
+    let is_asked = |u: &&Unit| u.is_query() && !u.chosen && plan.parts[u.table as usize].is_all();
     let queried: HashSet<u32> = plan.units.iter().filter(is_asked).map(|u| u.relation).collect();
     let ranged: Vec<&Relation> = catalog.relations.iter().filter(|r| queried.contains(&r.oid)).collect();
     for batch in ranged.chunks(BATCH) {

@@ -22,6 +22,7 @@ use crate::postgres::ddl::{self, Secrets};
 use crate::postgres::extensions;
 use crate::progress::{Events, Phase};
 use crate::schema::{Kind, Object, Schema, scope};
+use crate::selection::TableFilter;
 
 /// How long after an interruption the engine may take to end in its own way before it is cut off.
 const GRACE: Duration = Duration::from_secs(3);
@@ -97,15 +98,22 @@ impl Backup<'_> {
         let second = workers.first().map(|s| &s.client);
         let taken = snapshot::take(&session.client, second, tables, host, options, self.events).await?;
         let (started_at, taken_at) = (Utc::now(), Instant::now());
-        let Snapshot { catalog, plan, id, schema } = taken;
+        let Snapshot { catalog, plan, id, schema, chosen } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);
         self.check().await?;
+        let filter = chosen.as_ref().map_or(&options.filter, |(filter, _)| filter);
+        if let Some((_, tree)) = &chosen {
+            self.events.info(tree.lines().join("\n"));
+            for why in &tree.not_followed {
+                self.events.warn(format!("a foreign key was not followed: {why}"));
+            }
+        }
         let has_rows = options.content != Content::Schema;
         let is_chosen = |o: &Object| {
-            o.kind.is_relation() && options.filter.wants(o.schema.as_deref().unwrap_or_default(), &o.name)
+            o.kind.is_relation() && filter.wants(o.schema.as_deref().unwrap_or_default(), &o.name)
         };
         let has_others = schema.iter().flat_map(|s| &s.objects).any(is_chosen);
-        if has_rows && plan.parts.is_empty() && !options.filter.is_all() && !has_others {
+        if has_rows && plan.parts.is_empty() && !filter.is_all() && !has_others {
             return Err(Failure::usage("the patterns leave no table to back up")
                 .state("nothing was written")
                 .next("see which tables there are with psql -c '\\dt *.*', and mend --table and --exclude"));
@@ -121,15 +129,16 @@ impl Backup<'_> {
                 "unlogged table {name} is left empty: the server is a standby, which has no rows of it"
             ));
         }
-        if self.leaves_secrets(catalog).await? {
+        if self.leaves_secrets(catalog, filter).await? {
             self.events
                 .warn("the secrets of the vault are left out: --with-secrets takes them, in the clear");
         }
         let schema = match schema {
-            Some(schema) => Some(self.wanted(schema).await?),
+            Some(schema) => Some(self.wanted(schema, filter).await?),
             None => None,
         };
-        let header = header(catalog, plan, session, &options.filter, started_at, None, schema);
+        let mut header = header(catalog, plan, session, filter, started_at, None, schema);
+        options.choice.note(&mut header.selection);
         let more = options.jobs.min(plan.units.len()).saturating_sub(1);
         workers.truncate(more);
         // It was under the snapshot if it has read definitions.
@@ -183,6 +192,7 @@ impl Backup<'_> {
             jobs,
             index_sha256: summary.index_sha256,
             foreign_tables: plan.foreign.clone(),
+            entity: chosen.map(|(_, tree)| tree),
         })
     }
 
@@ -199,11 +209,11 @@ impl Backup<'_> {
     }
 
     /// Whether there are secrets that nobody asked for.
-    async fn leaves_secrets(&self, catalog: &Catalog) -> Result<bool, Failure> {
+    async fn leaves_secrets(&self, catalog: &Catalog, filter: &TableFilter) -> Result<bool, Failure> {
         let is_vault = |r: &&Relation| extensions::keeps_objects(r) && r.schema == "vault";
         let vault = catalog.relations.iter().find(is_vault);
         let can_tell = |r: &&Relation| r.lacks(&["USAGE", "SELECT"]).is_empty() && !r.row_security_active;
-        let is_wanted = self.options.content != Content::Data && self.options.filter.is_all();
+        let is_wanted = self.options.content != Content::Data && filter.is_all();
         let Some(vault) =
             vault.filter(|_| is_wanted && self.options.secrets == Secrets::Left).filter(can_tell)
         else {
@@ -214,12 +224,12 @@ impl Backup<'_> {
     }
 
     /// The objects that are wanted, with the cluster's roles where these are.
-    async fn wanted(&self, mut schema: Schema) -> Result<Schema, Failure> {
+    async fn wanted(&self, mut schema: Schema, filter: &TableFilter) -> Result<Schema, Failure> {
         let (options, session) = (self.options, self.session);
-        if !options.filter.is_all() {
-            let chosen = scope::choose(schema.objects, &options.filter);
+        if !filter.is_all() {
+            let chosen = scope::choose(schema.objects, filter);
             schema.objects = chosen.objects;
-            if options.filter.has_includes() {
+            if filter.has_includes() {
                 schema.database = None;
             }
             for identity in chosen.left_out {

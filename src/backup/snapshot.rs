@@ -4,15 +4,16 @@
 //! or TRUNCATE that committed in between cannot make a table look empty (manual, 13.6). Which tables there are is
 //! read beforehand; if that has changed by the time of the snapshot, the whole is done again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
 
 use super::plan::Plan;
 use super::readable::{check_readable, kept_as_objects};
-use super::{BackupOptions, Content};
-use super::{large_objects, plannable};
+use super::{BackupOptions, Choice, Content};
+use super::{chosen, large_objects, plannable};
+use crate::closure::Tree;
 use crate::failure::Failure;
 use crate::host::Profile;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind, SequenceInfo};
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub id: String,
     /// The objects of the database, where they are wanted.
     pub schema: Option<Schema>,
+    /// Where rows were chosen by foreign keys: the tables that they are of, and what was found.
+    pub chosen: Option<(TableFilter, Tree)>,
 }
 
 fn begin(version: u32) -> String {
@@ -75,9 +78,12 @@ pub async fn take(
             Some(tables) => tables,
             None => look(client, version).await.map_err(|e| e.while_doing("listing the tables"))?,
         };
-        let tried = match content {
-            Content::Schema => schema_alone(client, second, tables, options, events).await,
-            _ => try_to_take((client, second), tables, host, options, events, last).await,
+        let tried = match (content, &options.choice) {
+            (Content::Schema, _) => schema_alone(client, second, tables, options, events).await,
+            (_, Choice::WithReferences | Choice::Entity { .. }) => {
+                try_to_choose((client, second), version, host, options, events, last).await
+            }
+            (_, Choice::All) => try_to_take((client, second), tables, host, options, events, last).await,
         };
         match tried {
             Ok(Some(snapshot)) => return Ok(snapshot),
@@ -155,21 +161,7 @@ async fn try_to_take(
     let relations: Vec<&Relation> = plan.parts.iter().filter_map(|p| catalog.relation(p.relation)).collect();
     lock(client, &relations, events).await?;
     let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
-    let (mut now, schema) = match second.filter(|_| content != Content::Data) {
-        Some(second) => {
-            together(client, second, &id, version).await?;
-            let (now, schema) =
-                tokio::join!(Catalog::read(client), ddl::read_over(second, client, version, options.secrets));
-            match alone_again(client, second, ddl::both(now, schema)).await? {
-                Some((now, schema)) => (now, Some(schema)),
-                None => (
-                    Catalog::read(client).await?,
-                    Some(ddl::read_with(client, version, options.secrets).await?),
-                ),
-            }
-        }
-        None => (Catalog::read(client).await?, None),
-    };
+    let (mut now, schema) = read_held((client, second), &id, version, options).await?;
     host.leave_out(&mut now, content != Content::Data);
     let locked = covered(&catalog, &plan);
     now.read_sizes(client, |relation| locked.contains(&relation.oid)).await?;
@@ -203,7 +195,76 @@ async fn try_to_take(
         (_, None) => Some(ddl::read_with(client, version, options.secrets).await?),
     };
     check_filter(&now, filter, schema.as_ref())?;
-    Ok(Some(Snapshot { catalog: now, plan: plan_now, id, schema }))
+    Ok(Some(Snapshot { catalog: now, plan: plan_now, id, schema, chosen: None }))
+}
+
+/// The same for rows that foreign keys tie together: all tables in which they may be are held while they are looked for.
+async fn try_to_choose(
+    (client, second): (&Client, Option<&Client>),
+    version: u32,
+    host: &Profile,
+    options: &BackupOptions,
+    events: &Events,
+    last: bool,
+) -> Result<Option<Snapshot>, Trouble> {
+    let with_objects = options.content != Content::Data;
+    client.batch_execute(&begin(version)).await?;
+    let mut before = Catalog::read(client).await?;
+    client.batch_execute("ROLLBACK").await?;
+    host.leave_out(&mut before, with_objects);
+    let reached = chosen::reach(&before, options)?;
+    let read = |reached: &BTreeSet<u32>| reached.iter().copied().collect::<Vec<u32>>();
+    check_readable(&before, &Plan::default(), &HashSet::new(), &read(&reached))?;
+
+    client.batch_execute(&begin(version)).await?;
+    lock(client, &chosen::lockable(&before, &reached), events).await?;
+    let id: String = client.query_typed("SELECT pg_catalog.pg_export_snapshot()", &[]).await?[0].get(0);
+    let (mut now, schema) = read_held((client, second), &id, version, options).await?;
+    host.leave_out(&mut now, with_objects);
+    let reached_now = chosen::reach(&now, options)?;
+    if !reached_now.is_subset(&reached) {
+        let changing = "foreign keys are being made faster than the tables can be locked";
+        return if last { Err(Failure::failed(changing).into()) } else { Ok(None) };
+    }
+    check_readable(&now, &Plan::default(), &HashSet::new(), &read(&reached_now))?;
+    check_filter(&now, &options.filter, schema.as_ref())?;
+    let (rows, tree) = chosen::find(client, &now, options).await?;
+    let whole = match options.choice {
+        Choice::WithReferences => Some(&options.filter),
+        _ => None,
+    };
+    now.read_sizes(client, |relation| whole.is_some() && reached_now.contains(&relation.oid)).await?;
+    let mut plan = Plan::with_chosen(&now, whole, &rows, options.way());
+    plannable::give_up_unplannable(client, &now, &mut plan).await?;
+    let filter = plan.filter(options);
+    let sequences = wanted_sequences(&now, &plan, &filter);
+    check_readable(&now, &plan, &sequences, &[])?;
+    now.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
+    let schema = match (with_objects, schema) {
+        (false, _) => None,
+        (true, Some(schema)) => Some(schema),
+        (true, None) => Some(ddl::read_with(client, version, options.secrets).await?),
+    };
+    Ok(Some(Snapshot { catalog: now, plan, id, schema, chosen: Some((filter, tree)) }))
+}
+
+/// The catalog under the snapshot, and the objects where they are wanted and another connection helps to read them.
+async fn read_held(
+    (client, second): (&Client, Option<&Client>),
+    id: &str,
+    version: u32,
+    options: &BackupOptions,
+) -> Result<(Catalog, Option<Schema>), Trouble> {
+    let Some(second) = second.filter(|_| options.content != Content::Data) else {
+        return Ok((Catalog::read(client).await?, None));
+    };
+    together(client, second, id, version).await?;
+    let (now, schema) =
+        tokio::join!(Catalog::read(client), ddl::read_over(second, client, version, options.secrets));
+    Ok(match alone_again(client, second, ddl::both(now, schema)).await? {
+        Some((now, schema)) => (now, Some(schema)),
+        None => (Catalog::read(client).await?, Some(ddl::read_with(client, version, options.secrets).await?)),
+    })
 }
 
 /// To describe a view or an index the server locks what it reads, also what is not backed up. Behind a queued ACCESS
@@ -275,7 +336,8 @@ async fn schema_alone(
     };
     check_filter(&catalog, filter, Some(&schema))?;
     let catalog = Catalog { server: catalog.server, ..Catalog::default() };
-    Ok(Some(Snapshot { catalog, plan: Plan::default(), id: String::new(), schema: Some(schema) }))
+    let (plan, id) = (Plan::default(), String::new());
+    Ok(Some(Snapshot { catalog, plan, id, schema: Some(schema), chosen: None }))
 }
 
 /// The sequences that belong to the planned tables: all of them, when nothing was left out.

@@ -15,10 +15,12 @@ use crate::archive::compression::Compression;
 use crate::backup::copy::CopyFormat;
 use crate::backup::pace::Pace;
 use crate::backup::run::run as run_backup;
-use crate::backup::{BackupOptions, BackupResult, Content, Destination, Roles};
+use crate::backup::{BackupOptions, BackupResult, Choice, Content, Destination, Roles};
+use crate::closure::{Root, RootError, Scope};
 use crate::failure::Failure;
 use crate::folders;
 use crate::postgres::ddl::Secrets;
+use crate::selection::TableFilter;
 
 /// Flags of `backup`.
 #[derive(Args, Debug)]
@@ -27,6 +29,8 @@ Examples:
   pgkeep backup -d postgres://app@db.example/shop
   pgkeep backup --exclude 'audit_*' --compress zstd
   pgkeep backup --jobs 1 --max-rate 20M --nice
+  pgkeep backup --entity weddings=7 --data-types guests
+  pgkeep backup --table bookings --with-references
   pgkeep backup --out - | ssh archive.example 'cat > shop.json.gz'
 
 A pattern is schema.table or table (which means schema public); * and ? match as in a shell.")]
@@ -43,6 +47,15 @@ pub struct BackupArgs {
     /// All tables of these schemas, as --table 'NAME.*'; a list, or given several times
     #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA_NAME")]
     pub schema_name: Vec<String>,
+    /// Only what belongs to these rows, which are named by their key: what refers to them by foreign keys, transitively, and the rows that those refer to; such as weddings=7 or seats=7/12,7/13; may be given several times
+    #[arg(long, value_name = "TABLE=ID", env = "PGKEEP_ENTITY", conflicts_with_all = ["table", "schema_name", "with_references", "schema_only"])]
+    pub entity: Vec<String>,
+    /// Groups of tables out of [data_types] in pgkeep.toml to which an --entity is narrowed; a list, or given several times
+    #[arg(long, value_name = "GROUP", env = "PGKEEP_DATA_TYPES", value_delimiter = ',', requires = "entity")]
+    pub data_types: Vec<String>,
+    /// Of other tables the rows, too, that those of --table refer to, so that no foreign key breaks
+    #[arg(long, env = "PGKEEP_WITH_REFERENCES", conflicts_with = "schema_only")]
+    pub with_references: bool,
     /// Rows, sequences and large objects alone, not the definitions of tables, functions and all else
     #[arg(long, env = "PGKEEP_DATA_ONLY")]
     pub data_only: bool,
@@ -110,9 +123,11 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
     }
     let named = args.out.as_ref().and_then(|p| p.to_str()).unwrap_or_default();
     let compression = args.compress.unwrap_or_else(|| by_name(named));
+    let (filter, choice) = chosen(context, args)?;
     let options = BackupOptions {
         destination,
-        filter: filter(&args.table, &args.exclude, &args.schema_name)?,
+        filter,
+        choice,
         jobs: args.jobs.unwrap_or_else(default_jobs),
         compression,
         format: match args.copy_format {
@@ -145,6 +160,19 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
         context.result(&result, &describe(&result)).map_err(|failure| unsaid(failure, &result))?;
     }
     Ok(Ending::Done)
+}
+
+/// Which tables, and which of their rows.
+fn chosen(context: &Context, args: &BackupArgs) -> Result<(TableFilter, Choice), Failure> {
+    if args.entity.is_empty() {
+        let filter = filter(&args.table, &args.exclude, &args.schema_name)?;
+        return Ok((filter, if args.with_references { Choice::WithReferences } else { Choice::All }));
+    }
+    let roots: Result<Vec<Root>, RootError> = args.entity.iter().map(|text| Root::parse(text)).collect();
+    let roots = roots.map_err(|e| Failure::usage(e.to_string()))?;
+    let scope = Scope { roots, within: context.tables_of(&args.data_types, &args.exclude)? };
+    let data_types = args.data_types.clone();
+    Ok((TableFilter::default(), Choice::Entity { scope, data_types }))
 }
 
 /// The compression that a file name asks for.

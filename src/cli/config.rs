@@ -5,6 +5,7 @@
 //! a table of a command's name (`[restore]`) for that command alone.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -52,6 +53,8 @@ pub struct Settings {
     pub profiles: Profiles,
     /// What decides between two versions of a row.
     pub preferences: Preferences,
+    /// Groups of tables, by their names.
+    pub data_types: DataTypes,
     /// The user's checks.
     pub checks: Vec<Check>,
 }
@@ -59,9 +62,15 @@ pub struct Settings {
 impl Settings {
     /// Takes it out of the file.
     pub fn take(path: &Path, table: &mut Table) -> Result<Settings> {
-        let checks = checks::read(path, table)?;
-        let take =
-            || anyhow::Ok(Settings { profiles: profiles(table)?, preferences: preferences(table)?, checks });
+        let (checks, data_types) = (checks::read(path, table)?, data_types(path, table)?);
+        let take = || {
+            anyhow::Ok(Settings {
+                profiles: profiles(table)?,
+                preferences: preferences(table)?,
+                data_types,
+                checks,
+            })
+        };
         take().with_context(|| format!("configuration file {}", path.display()))
     }
 }
@@ -136,6 +145,20 @@ fn preference(keys: &Table) -> Result<Preference> {
         }
     }
     Ok(preference)
+}
+
+/// Names of groups of tables, each with the patterns of its tables.
+pub type DataTypes = BTreeMap<String, Vec<String>>;
+
+/// Takes the groups of tables out of the file, `[data_types]`. A list of that name is the flag's default.
+pub fn data_types(path: &Path, table: &mut Table) -> Result<DataTypes> {
+    let Some(Value::Table(groups)) = table.get("data_types") else { return Ok(DataTypes::new()) };
+    let group = |(name, patterns): (&String, &Value)| {
+        Ok((name.clone(), strings(&format!("data_types.{name}"), patterns)?))
+    };
+    let groups = groups.iter().map(group).collect::<Result<DataTypes>>();
+    table.remove("data_types");
+    groups.with_context(|| format!("configuration file {}", path.display()))
 }
 
 /// Makes the file's values the defaults of `command`'s flags.
@@ -319,6 +342,21 @@ mod tests {
         let cli = parse("critical_tables = ['users', 'bookings']", &["pgkeep", "validate", "f"]).unwrap();
         let Sub::Validate(args) = cli.command else { unreachable!() };
         assert_eq!(args.critical, ["users", "bookings"]);
+    }
+
+    #[test]
+    fn groups_of_tables_are_no_setting_of_a_flag() {
+        let toml = "[data_types]\nguests = ['guests', 'guest_*']\nplan = 'timeline'\n[backup]\ndata_types = ['plan']";
+        let mut table = toml.parse::<Table>().unwrap();
+        let path = Path::new("pgkeep.toml");
+        let groups = data_types(path, &mut table).unwrap();
+        assert_eq!(groups["guests"], ["guests", "guest_*"]);
+        assert_eq!((groups["plan"].as_slice(), groups.len()), (&["timeline".to_owned()][..], 2));
+        assert!(apply(relax(Cli::command()), path, &table).is_ok());
+        let mut list = "data_types = ['guests']".parse::<Table>().unwrap();
+        assert!(data_types(path, &mut list).unwrap().is_empty() && !list.is_empty());
+        let mut wrong = "[data_types.guests]\nx = 1".parse::<Table>().unwrap();
+        assert!(format!("{:#}", data_types(path, &mut wrong).unwrap_err()).contains("data_types.guests"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::folders::Folders;
 use crate::postgres::connect::RetryPolicy;
 use crate::postgres::conninfo::ConnInfo;
 use crate::progress::{Event, Events, Listener};
+use crate::selection::TableFilter;
 
 /// What a subcommand works with.
 pub struct Context {
@@ -129,6 +130,26 @@ impl Context {
         Ok(Connector::new(info, retry)
             .with_fallbacks(fallbacks)
             .with_profiles(self.settings.profiles.clone(), named))
+    }
+
+    /// The tables of groups of `pgkeep.toml`, by their names, without those that are left out; none where all tables are meant.
+    pub fn tables_of(&self, groups: &[String], exclude: &[String]) -> Result<Option<TableFilter>, Failure> {
+        let mut patterns = Vec::new();
+        for name in groups {
+            let Some(tables) = self.settings.data_types.get(name) else {
+                let there: Vec<&str> = self.settings.data_types.keys().map(String::as_str).collect();
+                let next = match there.as_slice() {
+                    [] => "name groups of tables in pgkeep.toml: [data_types] guests = [\"guests\", \"guest_*\"]".to_owned(),
+                    there => format!("choose from {}, or add it to [data_types] in pgkeep.toml", there.join(", ")),
+                };
+                return Err(Failure::usage(format!("there is no group of tables {name:?}")).next(next));
+            };
+            patterns.extend(tables.iter().cloned());
+        }
+        if patterns.is_empty() && exclude.is_empty() {
+            return Ok(None);
+        }
+        TableFilter::parse(&patterns, exclude).map(Some).map_err(|e| Failure::usage(e.to_string()))
     }
 
     /// Finds an archive by path or bare name.

@@ -68,6 +68,7 @@ pub async fn prepare(
             .next("see the safety backups with pgkeep list-safety; to restore a backup use: pgkeep restore --safe --file FILE"));
     }
     check_has_objects(&archive, &options)?;
+    check_has_all_rows(&archive, &options)?;
     if options.objects.create {
         return prepare_to_create(connector, folders, archive, options, events, cancel).await;
     }
@@ -115,6 +116,24 @@ fn check_has_objects(archive: &Archive, options: &RestoreOptions) -> Result<(), 
     Err(Failure::usage(format!("{} holds rows alone, no definitions", options.archive.display()))
         .state("the target is untouched")
         .next("restore its rows into tables that are there: pgkeep restore --safe --file FILE; backups without --data-only hold definitions, too"))
+}
+
+/// Refuses to take rows for too many that the archive was never to hold.
+fn check_has_all_rows(archive: &Archive, options: &RestoreOptions) -> Result<(), Failure> {
+    let selection = &archive.header().selection;
+    if !selection.is_of_rows() || !options.deletes() {
+        return Ok(());
+    }
+    let holds = match selection.entity.as_slice() {
+        [] => "some tables only those rows that others refer to".to_owned(),
+        entity => format!("one entity, {}", entity.join(" ")),
+    };
+    Err(Failure::usage(format!(
+        "{} holds {holds}: to --mode exact all other rows of its tables would be too many, and it would delete them",
+        options.archive.display()
+    ))
+    .state("the target is untouched")
+    .next("restore it in mode upsert, which leaves other rows alone: pgkeep restore --safe --file FILE"))
 }
 
 /// The same for a database that is not there yet.

@@ -45,7 +45,7 @@ pub fn header() -> Header {
             lsn: Some("0/16B3748".into()),
             supabase: false,
         },
-        selection: Selection { tables: vec![], exclude: vec!["audit_*".into()] },
+        selection: Selection { tables: vec![], exclude: vec!["audit_*".into()], ..Selection::default() },
         guards: Some(Guards {
             restore_log: "restore_log_20251128_074723.json".into(),
             backup_file: "shop_backup_20251127_000000.json.gz".into(),

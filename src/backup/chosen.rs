@@ -1,0 +1,185 @@
+//! A plan of rows that were chosen one by one: which tables they make, and units that name them by where they stand.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use tokio_postgres::Client;
+
+use super::copy::statement;
+use super::plan::{Part, Plan, Rows, Unit, Way, collect_parts};
+use super::{BackupOptions, Choice};
+use crate::closure::Tree;
+use crate::closure::live::{self, LiveRows, Start};
+use crate::failure::Failure;
+use crate::postgres::catalog::{Catalog, Relation, RelationKind};
+use crate::postgres::tid::{Tid, TidRange};
+use crate::selection::TableFilter;
+
+/// Rows that one unit names: a statement of some tens of kilobytes.
+const CHOSEN_TOGETHER: usize = 4000;
+
+/// What a row of a unit that names its rows is taken to have, in bytes.
+const CHOSEN_ROW_BYTES: u64 = 200;
+
+/// The tables, with their partitions, in which rows may be that are chosen by foreign keys, and in which they are looked for.
+pub(super) fn reach(catalog: &Catalog, options: &BackupOptions) -> Result<BTreeSet<u32>, Failure> {
+    match &options.choice {
+        Choice::Entity { scope, .. } => live::reach(catalog, scope),
+        _ => Ok(live::reach_up(catalog, &starts(catalog, options))),
+    }
+}
+
+/// Finds the rows, in the transaction that holds the tables.
+pub(super) async fn find(
+    client: &Client,
+    catalog: &Catalog,
+    options: &BackupOptions,
+) -> Result<(LiveRows, Tree), Failure> {
+    match &options.choice {
+        Choice::Entity { scope, .. } => live::entity(client, catalog, scope).await,
+        _ => live::references(client, catalog, &starts(catalog, options)).await,
+    }
+}
+
+/// The tables that are taken whole.
+fn starts(catalog: &Catalog, options: &BackupOptions) -> Vec<Start> {
+    let parts = Plan::new(catalog, &options.filter, options.way()).parts;
+    parts.iter().map(|part| Start { relation: part.relation, condition: None }).collect()
+}
+
+/// What has to be locked so that none of these tables goes: whole trees, but before version 18 no foreign table can be.
+pub(super) fn lockable<'a>(catalog: &'a Catalog, reached: &BTreeSet<u32>) -> Vec<&'a Relation> {
+    let tops = reached.iter().filter_map(|oid| catalog.relation(*oid)).filter(|r| r.partition_of.is_none());
+    tops.flat_map(|top| {
+        let leaves = catalog.leaves(top);
+        match leaves.iter().any(|leaf| leaf.kind == RelationKind::Foreign) {
+            true => leaves.into_iter().filter(|leaf| leaf.kind != RelationKind::Foreign).collect(),
+            false => vec![top],
+        }
+    })
+    .collect()
+}
+
+impl Plan {
+    /// What the rest of a backup is about: the tables in which there are rows, beside those that were asked for.
+    pub(super) fn filter(&self, asked: &BackupOptions) -> TableFilter {
+        let names = self.parts.iter().map(|part| (part.table.schema.as_str(), part.table.name.as_str()));
+        match asked.choice {
+            Choice::Entity { .. } => TableFilter::of_tables(names),
+            _ => asked.filter.clone().and_tables(names),
+        }
+    }
+
+    /// Plans a backup of rows by the tables that hold them, beside the tables that `whole` wants, if any.
+    pub fn with_chosen(
+        catalog: &Catalog,
+        whole: Option<&TableFilter>,
+        chosen: &HashMap<u32, Vec<Tid>>,
+        way: Way,
+    ) -> Plan {
+        let tops = || catalog.relations.iter().filter(|r| r.partition_of.is_none() && !r.left);
+        let mut roots = Vec::new();
+        for top in tops().filter(|_| whole.is_some()) {
+            collect_parts(catalog, whole.unwrap_or(&TableFilter::default()), top, false, &mut roots);
+        }
+        let leaves = |root: &Relation| catalog.leaves(root).iter().map(|leaf| leaf.oid).collect::<Vec<_>>();
+        let mut covered: HashSet<u32> = roots.iter().flat_map(|root| leaves(root)).collect();
+        let chosen = chosen.iter().filter(|(leaf, tids)| !covered.contains(leaf) && !tids.is_empty());
+        let chosen: HashMap<u32, Vec<Tid>> = chosen.map(|(leaf, tids)| (*leaf, tids.clone())).collect();
+        for top in tops() {
+            // A tree of which some partitions are taken whole has the others as tables of their own.
+            let is_torn = leaves(top).iter().any(|leaf| covered.contains(leaf));
+            let mut parts = Vec::new();
+            match is_torn {
+                true => parts.extend(catalog.leaves(top)),
+                false => collect_parts(catalog, &TableFilter::default(), top, false, &mut parts),
+            }
+            parts.retain(|part| leaves(part).iter().any(|leaf| chosen.contains_key(leaf)));
+            roots.extend(parts);
+        }
+        // Of these, what is not chosen is not taken.
+        let mut rows = chosen;
+        covered.extend(rows.keys());
+        for leaf in roots.iter().flat_map(|root| leaves(root)).filter(|leaf| !covered.contains(leaf)) {
+            rows.insert(leaf, Vec::new());
+        }
+        Plan::of_rows(catalog, roots, Rows::Users, way, &rows)
+    }
+}
+
+impl Part {
+    /// The units, from `place` (table, range) on, that read these rows of `leaf`.
+    pub(super) fn chosen_units(
+        &self,
+        (table, range): (u32, u32),
+        leaf: &Relation,
+        rows: &[Tid],
+        encoding: &str,
+    ) -> Vec<Unit> {
+        let unit = |(range, rows): (u32, &[Tid])| {
+            let condition = format!(" WHERE {}", Tid::among(rows, "ctid"));
+            let (columns, binary) = (&self.table.columns, self.binary.as_ref());
+            let (copy, format) = statement(columns, binary, leaf, (&condition, false), encoding);
+            let bytes = rows.len() as u64 * CHOSEN_ROW_BYTES;
+            let (tids, has_tids, chosen) = (TidRange::default(), false, true);
+            Unit { table, range, relation: leaf.oid, tids, has_tids, chosen, copy, format, bytes }
+        };
+        (range..).zip(rows.chunks(CHOSEN_TOGETHER)).map(unit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::copy::CopyFormat;
+    use crate::postgres::catalog::tests::heap;
+
+    const WAY: Way = Way { format: CopyFormat::Binary, jobs: 1, small: false, tids: false };
+
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::default();
+        let partition = |oid| Relation { partition_of: Some(2), ..heap(oid, 10) };
+        let far = Relation { kind: RelationKind::Foreign, partition_of: Some(6), ..heap(8, 0) };
+        let tree = |oid| Relation { kind: RelationKind::Partitioned, ..heap(oid, 0) };
+        let here = Relation { partition_of: Some(6), ..heap(7, 10) };
+        catalog.relations =
+            vec![heap(1, 10), tree(2), partition(3), partition(4), heap(5, 10), tree(6), here, far];
+        catalog
+    }
+
+    fn chosen(rows: &[(u32, usize)]) -> HashMap<u32, Vec<Tid>> {
+        let tid = |n| Tid { block: n as u32, item: 1 };
+        rows.iter().map(|(leaf, count)| (*leaf, (0..*count).map(tid).collect())).collect()
+    }
+
+    /// Of each unit its table, range and relation, and whether it names its rows.
+    type Units = Vec<(u32, u32, u32, bool)>;
+
+    fn plan(whole: Option<&[&str]>, rows: &[(u32, usize)]) -> (Vec<String>, Units) {
+        let whole = whole.map(|names| TableFilter::of_tables(names.iter().map(|name| ("public", *name))));
+        let plan = Plan::with_chosen(&catalog(), whole.as_ref(), &chosen(rows), WAY);
+        let mut units: Vec<_> = plan.units.iter().map(|u| (u.table, u.range, u.relation, u.chosen)).collect();
+        units.sort_unstable();
+        (plan.parts.iter().map(|part| part.table.name.clone()).collect(), units)
+    }
+
+    #[test]
+    fn only_tables_with_chosen_rows_are_there_and_a_few_thousand_of_these_are_read_at_once() {
+        let (parts, units) = plan(None, &[(1, 9000), (4, 1), (5, 0)]);
+        assert_eq!(parts, ["t1", "t2"]);
+        assert_eq!(units, [(0, 0, 1, true), (0, 1, 1, true), (0, 2, 1, true), (1, 0, 4, true)]);
+        // Of a tree with a foreign table in it there are the partitions.
+        assert_eq!(plan(None, &[(7, 1)]).0, ["t7"]);
+        let catalog = catalog();
+        let unit = &Plan::with_chosen(&catalog, None, &chosen(&[(5, 2)]), WAY).units[0];
+        let copy = "COPY (SELECT  FROM ONLY \"public\".\"t5\" WHERE ctid OPERATOR(pg_catalog.=) ANY \
+                    ('{\"(0,1)\",\"(1,1)\"}'::pg_catalog.tid[])) TO STDOUT (FORMAT binary)";
+        assert_eq!(unit.copy, copy);
+    }
+
+    #[test]
+    fn what_is_wanted_whole_is_and_other_partitions_of_its_tree_are_tables_of_their_own() {
+        let (parts, units) = plan(Some(&["t1", "t3"]), &[(1, 5), (4, 2), (5, 1)]);
+        assert_eq!(parts, ["t1", "t3", "t4", "t5"]);
+        assert_eq!(units, [(0, 0, 1, false), (1, 0, 3, false), (2, 0, 4, true), (3, 0, 5, true)]);
+    }
+}
