@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from . import applications, backups, growth, reading, report, restores, targets
+from . import applications, backups, entities, growth, reading, report, restores, targets
 from .process import Failed
 from .workbench import Workbench
 
@@ -16,9 +16,10 @@ PARTS = {
     "show": (reading.show, "start-up, and one row of a large archive"),
     "small": (applications.small, "20 tables, 15,000 rows"),
     "many": (applications.many, "many tables with 2 indexes each"),
+    "entity": (entities.entity, "one wedding out of 10 million rows"),
     "growth": (growth.growth, "growth"),
 }
-USUAL = [part for part in PARTS if part != "growth"]
+USUAL = [part for part in PARTS if part not in ("entity", "growth")]
 
 
 def arguments():

@@ -98,6 +98,7 @@ SAFE_BACKUP = "backup before it, gzip"
 VALIDATE_GZIP = "validate, gzip"
 VALIDATE_ZSTD = "validate, zstd"
 SHOW_ROW = "show one row by serial id"
+ENTITY = "backup of one entity"
 VERSION = "--version"
 SMALL = "small: backup"
 SMALL_PG_DUMP = "small: pg_dump -Fc"
@@ -150,6 +151,7 @@ TARGETS = [
     Target(VALIDATE_ZSTD, RATE, at_least(1000 * MB)),
     Target(SHOW_ROW, SECONDS, below(0.020)),
     Target(VERSION, SECONDS, below(0.010)),
+    Target(ENTITY, SECONDS, below(2.0)),
 ]
 
 # Judged by the part `growth` alone. Equal memory means no more than an allocator's chance.
