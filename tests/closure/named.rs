@@ -155,7 +155,7 @@ fn an_index_serves_where_there_is_one_also_under_settings_that_would_not_have_it
          CREATE TABLE c (n int, w bigint REFERENCES w); CREATE INDEX ON c (w);
          INSERT INTO w SELECT i, i FROM generate_series(1, 20000) i;
          INSERT INTO c SELECT i, 1 + i % 20000 FROM generate_series(1, 200000) i; ANALYZE;
-         ALTER DATABASE by_index SET enable_indexscan = off",
+         ALTER DATABASE by_index SET enable_indexscan = off; ALTER DATABASE by_index SET enable_bitmapscan = off",
     );
     let asked = scope(&["w=7".to_owned()], None);
     let before = database.value("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'c'");
