@@ -1,7 +1,7 @@
 //! What differs between two archives, row by row, without a server.
 //!
 //! Chunks that both hold are skipped by their checksums. Of the others rows are paired by their keys, in memory: as many
-//! passes over them as it takes to hold no more than [`MEMORY`] bytes of one side at a time. Rows are the same if their keys
+//! passes over them as it takes to hold no more than 128 MiB of one side at a time. Rows are the same if their keys
 //! are equal as values, and equal if the texts of all columns are: as in a restore.
 
 mod pairs;
