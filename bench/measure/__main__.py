@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from . import applications, backups, entities, growth, reading, report, restores, targets
+from . import applications, backups, comparing, entities, growth, reading, report, restores, targets
 from .process import Failed
 from .workbench import Workbench
 
@@ -13,6 +13,7 @@ PARTS = {
     "restore": (restores.restore, "restore into an empty database"),
     "safe": (restores.safe, "restore --safe over identical data"),
     "validate": (reading.validate, "validate"),
+    "diff": (comparing.diff, "diff and dry run over identical data"),
     "show": (reading.show, "start-up, and one row of a large archive"),
     "small": (applications.small, "20 tables, 15,000 rows"),
     "many": (applications.many, "many tables with 2 indexes each"),

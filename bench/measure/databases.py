@@ -63,6 +63,11 @@ class Databases:
         sql = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
         return sorted(self.query(name, sql).splitlines())
 
+    def reading(self, name):
+        """A command that reads each table from its first row to its last, over one connection, and keeps nothing."""
+        copies = [word for table in self.tables(name) for word in ("-c", f"COPY {table} TO STDOUT")]
+        return [self.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, "-d", self.url(name), *copies]
+
     def contents(self, name, hashes):
         """The count of each table's rows, and with `hashes` a sum over them that does not depend on their order."""
         what = "count(*)"

@@ -95,6 +95,9 @@ RESTORE = "restore to empty"
 PG_RESTORE = "pg_restore"
 SAFE = "restore --safe, no change"
 SAFE_BACKUP = "backup before it, gzip"
+DIFF = "diff with the database, no change"
+DRY_RUN = "restore --dry-run, no change"
+DIFF_FLOOR = "validate, then COPY of every table"
 VALIDATE_GZIP = "validate, gzip"
 VALIDATE_ZSTD = "validate, zstd"
 SHOW_ROW = "show one row by serial id"
@@ -149,6 +152,10 @@ TARGETS = [
     *(Target(label, PEAK, at_most(100 * MB)) for label in (GZIP, GZIP_1, ZSTD, RESTORE, SAFE, VALIDATE_GZIP)),
     Target(VALIDATE_GZIP, RATE, at_least(1000 * MB)),
     Target(VALIDATE_ZSTD, RATE, at_least(1000 * MB)),
+    Target(DIFF, TIME, at_most(1.5), DIFF_FLOOR),
+    Target(DRY_RUN, TIME, at_most(1.5), DIFF_FLOOR),
+    Target(DIFF, ROWS_WRITTEN, exactly(0)),
+    Target(DRY_RUN, ROWS_WRITTEN, exactly(0)),
     Target(SHOW_ROW, SECONDS, below(0.020)),
     Target(VERSION, SECONDS, below(0.010)),
     Target(ENTITY, SECONDS, below(2.0)),
