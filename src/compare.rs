@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use crate::archive::model::{Chunk, Table};
 use crate::archive::reader::Archive;
+use crate::closure::archive::ChosenRows;
 use crate::difference::TableDifference;
 use crate::failure::Failure;
 use crate::progress::{Event, Events, Phase};
 use crate::restore::Mode;
+use crate::restore::entity::{self, Chosen};
 use crate::restore::preference::Preferences;
 use crate::selection::TableFilter;
 use pairs::Pairs;
@@ -29,6 +31,8 @@ const MEMORY: u64 = 128 << 20;
 pub struct CompareOptions {
     /// Which tables.
     pub filter: TableFilter,
+    /// Which rows of them, by what belongs together.
+    pub chosen: Chosen,
     /// How rows would meet: mode `newer` says of each row that both have which is the newer one.
     pub mode: Mode,
     /// What decides that.
@@ -73,20 +77,38 @@ pub fn compare(
             .next("see what is inside with: pgkeep show FILE"));
     }
     options.preferences.check(options.mode, names())?;
+    let places = |archive: &Arc<Archive>| -> Result<Option<ChosenRows>, Failure> {
+        let found = entity::find(archive, &options.chosen, &options.filter, options.threads, cancel)?;
+        Ok(found.map(|(places, _)| places))
+    };
+    let places = [places(one)?, places(other)?];
+    let [one_places, other_places] = places.each_ref().map(Option::as_ref);
     let there: HashMap<(&str, &str), usize> = (other.header().tables.iter().enumerate())
         .map(|(n, t)| ((t.schema.as_str(), t.name.as_str()), n))
         .collect();
-    let wanted = |t: &&Table| options.filter.wants(&t.schema, &t.name);
+    let named = |t: &&Table| options.filter.wants(&t.schema, &t.name);
+    // Of an entity, tables of which neither has a row are left out.
+    let reached = |places: Option<&ChosenRows>, number: Option<usize>| {
+        places.zip(number).is_none_or(|(places, number)| !places.is_none(number as u32))
+    };
     let mut comparison = Comparison::default();
     let total = one.totals().bytes + other.totals().bytes;
     events.emit(Event::Started { phase: Phase::Compare, total_bytes: total });
-    for (n, table) in one.header().tables.iter().enumerate().filter(|(_, t)| wanted(t)) {
+    for (n, table) in one.header().tables.iter().enumerate() {
         let shown = table.shown();
-        let Some(m) = there.get(&(table.schema.as_str(), table.name.as_str())) else {
+        let m = there.get(&(table.schema.as_str(), table.name.as_str())).copied();
+        let is_wanted = match one_places {
+            None => named(&table),
+            Some(_) => reached(one_places, Some(n)) || (m.is_some() && reached(other_places, m)),
+        };
+        if !is_wanted {
+            continue;
+        }
+        let Some(m) = m else {
             comparison.only_here.push(shown);
             continue;
         };
-        let sides = [Side::new(one, n), Side::new(other, *m)];
+        let sides = [Side::new(one, n, one_places), Side::new(other, m, other_places)];
         match Pairs::new(&sides, options) {
             Err(reason) => {
                 comparison.failed.insert(shown, reason);
@@ -100,8 +122,13 @@ pub fn compare(
     }
     let here: HashMap<(&str, &str), ()> =
         one.header().tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), ())).collect();
-    let only = other.header().tables.iter().filter(wanted);
-    let only = only.filter(|t| !here.contains_key(&(t.schema.as_str(), t.name.as_str())));
+    let others = other.header().tables.iter().enumerate();
+    let only = others.filter(|(m, t)| match other_places {
+        None => named(t),
+        Some(_) => reached(other_places, Some(*m)),
+    });
+    let only =
+        only.map(|(_, table)| table).filter(|t| !here.contains_key(&(t.schema.as_str(), t.name.as_str())));
     comparison.only_there = only.map(Table::shown).collect();
     events.emit(Event::Finished { phase: Phase::Compare });
     Ok(comparison)
@@ -113,14 +140,19 @@ struct Side<'a> {
     archive: &'a Arc<Archive>,
     number: usize,
     table: &'a Table,
+    /// Its rows that are chosen, where not all are.
+    places: Option<&'a ChosenRows>,
 }
 
 impl<'a> Side<'a> {
-    fn new(archive: &'a Arc<Archive>, number: usize) -> Side<'a> {
-        Side { archive, number, table: &archive.header().tables[number] }
+    fn new(archive: &'a Arc<Archive>, number: usize, places: Option<&'a ChosenRows>) -> Side<'a> {
+        let places = places.filter(|places| !places.is_all(number as u32));
+        Side { archive, number, table: &archive.header().tables[number], places }
     }
 
+    /// The chunks with rows that are meant.
     fn chunks(&self) -> Vec<&'a Chunk> {
-        self.archive.table_chunks(self.number as u32)
+        let chunks = self.archive.table_chunks(self.number as u32).into_iter();
+        chunks.filter(|chunk| self.places.is_none_or(|places| !places.in_chunk(chunk).is_none())).collect()
     }
 }

@@ -303,7 +303,7 @@ impl RowChoice {
 
     /// The condition on rows of a table, where there is one: all that is said of it has to hold.
     pub fn condition(&self, schema: &str, name: &str) -> Option<String> {
-        let all: Vec<String> = self.conditions.of(schema, name).map(|c| format!("({c})")).collect();
+        let all: Vec<String> = self.conditions.of(schema, name).map(|c| format!("({c}\n)")).collect();
         if all.is_empty() { None } else { Some(all.join(" AND ")) }
     }
 
@@ -388,8 +388,8 @@ mod tests {
             .unwrap(),
             columns: ByTable::parse(&["bookings: id, \"a, \"\"b\"\"\"".into()]).unwrap(),
         };
-        assert_eq!(choice.condition("public", "bookings").unwrap(), "(at::date > 'x:y') AND (true)");
-        assert_eq!(choice.condition("a:b", "t").unwrap(), "(id = 1)");
+        assert_eq!(choice.condition("public", "bookings").unwrap(), "(at::date > 'x:y'\n) AND (true\n)");
+        assert_eq!(choice.condition("a:b", "t").unwrap(), "(id = 1\n)");
         assert_eq!(choice.condition("public", "users"), None);
         assert_eq!(choice.columns("public", "bookings").unwrap(), ["id", "a, \"b\""]);
         assert_eq!(choice.unmatched([("public", "bookings")].into_iter()), ["\"a:b\".*"]);

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use clap::Args;
 
+use super::context::Context;
+use crate::closure::{Root, RootError, Scope};
 use crate::failure::Failure;
 use crate::postgres::quote;
+use crate::restore::entity::Chosen;
 use crate::selection::{ByTable, PatternError, RowChoice, TableFilter};
 
 /// Flags that choose tables.
@@ -30,6 +33,32 @@ pub struct ChoiceArgs {
     /// All tables of these schemas, as --table 'NAME.*'; a list, or given several times
     #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA_NAME")]
     pub schema_name: Vec<String>,
+}
+
+/// Flags that choose rows by what belongs together.
+#[derive(Args, Clone, Debug, Default)]
+pub struct EntityArgs {
+    /// Only what belongs to these rows, which are named by their key: what refers to them by foreign keys, transitively, and the rows that those refer to; such as weddings=7 or seats=7/12,7/13; may be given several times
+    #[arg(long, value_name = "TABLE=ID", env = "PGKEEP_ENTITY", conflicts_with_all = ["table", "schema_name", "condition", "with_references"])]
+    pub entity: Vec<String>,
+    /// Groups of tables out of [data_types] in pgkeep.toml to which an --entity is narrowed; a list, or given several times
+    #[arg(long, value_name = "GROUP", env = "PGKEEP_DATA_TYPES", value_delimiter = ',', requires = "entity")]
+    pub data_types: Vec<String>,
+    /// Of other tables the rows, too, that those of --table refer to, so that no foreign key breaks
+    #[arg(long, env = "PGKEEP_WITH_REFERENCES", conflicts_with = "condition")]
+    pub with_references: bool,
+}
+
+impl EntityArgs {
+    /// As the engines take it; `exclude` are patterns of tables that are left out.
+    pub fn chosen(&self, context: &Context, exclude: &[String]) -> Result<Chosen, Failure> {
+        if self.entity.is_empty() {
+            return Ok(if self.with_references { Chosen::WithReferences } else { Chosen::All });
+        }
+        let roots: Result<Vec<Root>, RootError> = self.entity.iter().map(|text| Root::parse(text)).collect();
+        let roots = roots.map_err(|e| Failure::usage(e.to_string()))?;
+        Ok(Chosen::Entity(Scope { roots, within: context.tables_of(&self.data_types, exclude)? }))
+    }
 }
 
 impl ChoiceArgs {
@@ -70,6 +99,11 @@ fn params(given: &[String]) -> Result<HashMap<&str, &str>, Failure> {
             return Err(Failure::usage(format!("--param {text:?} is not NAME=VALUE"))
                 .next("write --param since=2025-11-01, and $since in the condition"));
         };
+        if value.contains('\0') {
+            return Err(Failure::usage(format!(
+                "--param {name} has a value that no text of the server's can be"
+            )));
+        }
         if params.insert(name, value).is_some() {
             return Err(Failure::usage(format!("--param gives {name:?} twice")));
         }

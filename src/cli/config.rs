@@ -107,7 +107,7 @@ fn preference(keys: &Table) -> Result<Preference> {
     for (key, value) in keys {
         match key.as_str() {
             "mode" => {
-                let text = strings(key, value)?.concat();
+                let text = text(key, value)?;
                 let mode = ModeArg::from_str(&text, false);
                 preference.mode = Some(
                     mode.map_err(|_| anyhow!("mode {text:?}: there are upsert, exact, missing and newer"))?
@@ -115,7 +115,7 @@ fn preference(keys: &Table) -> Result<Preference> {
                 );
             }
             "newer_by" => preference.newer_by = strings(key, value)?,
-            "status_column" => column = Some(strings(key, value)?.concat()),
+            "status_column" => column = Some(text(key, value)?),
             "status_rank" => {
                 let Value::Array(list) = value else {
                     bail!("status_rank must be a list, the lowest status first")
@@ -136,6 +136,12 @@ fn preference(keys: &Table) -> Result<Preference> {
         (None, None) => None,
     };
     if let Some(status) = &preference.status {
+        if status.ranks.iter().flatten().any(|value| value.contains('\0')) {
+            bail!("status_rank names a status that no text of the server's can be");
+        }
+        if status.ranks.is_empty() {
+            bail!("status_rank names no status");
+        }
         let mut all: Vec<&String> = status.ranks.iter().flatten().collect();
         let number = all.len();
         all.sort();
@@ -227,6 +233,13 @@ fn set(command: Command, key: &str, values: &[String]) -> Command {
             _ => arg.default_value(values.join(",")).required(false),
         }
     })
+}
+
+fn text(key: &str, value: &Value) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        _ => bail!("{key:?} must be a text"),
+    }
 }
 
 fn strings(key: &str, value: &Value) -> Result<Vec<String>> {

@@ -11,7 +11,7 @@ pub use self::definitions::no_definitions;
 
 use super::Ending;
 use super::backup::jobs;
-use super::choice::ChoiceArgs;
+use super::choice::{ChoiceArgs, EntityArgs};
 use super::context::{Context, invalid};
 use super::restore::ModeArg;
 use crate::archive::reader::Archive;
@@ -56,6 +56,9 @@ pub struct DiffArgs {
     /// Which tables and rows.
     #[command(flatten)]
     pub choice: ChoiceArgs,
+    /// Which rows by what belongs together.
+    #[command(flatten)]
+    pub entity: EntityArgs,
     /// Connections and threads that work side by side [default: one for each core, at most 8]
     #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
     pub jobs: Option<usize>,

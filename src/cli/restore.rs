@@ -9,18 +9,21 @@ use indicatif::HumanCount;
 use super::Ending;
 use super::args::{Command, default_jobs, duration};
 use super::backup::jobs;
-use super::choice::ChoiceArgs;
+use super::choice::{ChoiceArgs, EntityArgs};
 use super::context::{Context, count, printable_lines};
 use super::differences;
 use super::objects::ObjectArgs;
 use crate::check::Check;
 use crate::failure::{Failure, FailureKind};
+use crate::restore::entity::Chosen;
 use crate::restore::log::{RestoreLog, Status, TableOutcome};
+use crate::restore::objects::ObjectOptions;
 use crate::restore::preference::Preferences;
 use crate::restore::prepare::{Prepared, prepare};
 use crate::restore::report::of_outcome;
 use crate::restore::run::Outcome;
 use crate::restore::{Mode, RestoreOptions};
+use crate::selection::TableFilter;
 
 /// Flags of `restore`.
 #[derive(Args, Debug)]
@@ -59,6 +62,9 @@ pub struct RestoreArgs {
     /// Which tables and rows.
     #[command(flatten)]
     pub choice: ChoiceArgs,
+    /// Which rows by what belongs together.
+    #[command(flatten)]
+    pub entity: EntityArgs,
     /// Flags about objects.
     #[command(flatten)]
     pub objects: ObjectArgs,
@@ -167,9 +173,19 @@ pub fn preferences(context: &Context, newer_by: &[String]) -> Preferences {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failure> {
-    let objects = args.objects.options()?;
+    let mut objects = args.objects.options()?;
+    let chosen = args.entity.chosen(context, &args.choice.exclude)?;
+    let filter = match chosen {
+        // Rows alone: what else there is belongs to everybody.
+        Chosen::Entity(_) => {
+            objects = ObjectOptions { data: true, ..ObjectOptions::default() };
+            TableFilter::default()
+        }
+        _ => args.choice.filter()?,
+    };
     let options = RestoreOptions {
-        filter: args.choice.filter()?,
+        filter,
+        chosen,
         rows: args.choice.rows()?,
         mode: args.mode.into(),
         preferences: args.preferences(context),

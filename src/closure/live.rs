@@ -60,6 +60,30 @@ pub async fn entity(client: &Client, catalog: &Catalog, scope: &Scope) -> Result
     .await
 }
 
+/// The rows that belong to those of `scope` by referring to them, and these themselves, as far as they are there. What they
+/// need is not among them.
+pub async fn belonging(client: &Client, catalog: &Catalog, scope: &Scope) -> Result<LiveRows, Failure> {
+    within_savepoint(client, async {
+        let mut search = Search { may_lack: true, ..Search::new(client, catalog) };
+        for root in &scope.roots {
+            search.begin(root).await?;
+        }
+        search.down(scope).await?;
+        Ok(search.finish().0)
+    })
+    .await
+}
+
+/// The `oid`s of the tables in which [`belonging`] may find rows.
+pub fn reach_down(catalog: &Catalog, scope: &Scope) -> Result<BTreeSet<u32>, Failure> {
+    let keys = LiveKeys::of(catalog);
+    let mut begins = Vec::new();
+    for root in &scope.roots {
+        begins.push(keys.root(root, catalog)?);
+    }
+    Ok(keys.reach_down(begins, scope))
+}
+
 /// The rows that those of `starts` need so that no foreign key breaks. Those of a start with a condition are among them, those
 /// of whole tables are not.
 pub async fn references(
@@ -118,6 +142,8 @@ struct Search<'a> {
     chosen: HashMap<u32, HashSet<Tid>>,
     /// Tables of which all rows are given.
     whole: HashSet<u32>,
+    /// Whether rows that it begins with need not be there.
+    may_lack: bool,
     counts: Counts,
 }
 
@@ -128,7 +154,15 @@ impl<'a> Search<'a> {
     fn new(client: &'a Client, catalog: &'a Catalog) -> Search<'a> {
         let keys = LiveKeys::of(catalog);
         let counts = Counts::of(&keys.graph);
-        Search { client, catalog, keys, chosen: HashMap::new(), whole: HashSet::new(), counts }
+        Search {
+            client,
+            catalog,
+            keys,
+            chosen: HashMap::new(),
+            whole: HashSet::new(),
+            may_lack: false,
+            counts,
+        }
     }
 
     /// Chooses the rows that `root` names.
@@ -160,7 +194,7 @@ impl<'a> Search<'a> {
                     }
                 }
             }
-            if !is_there {
+            if !is_there && !self.may_lack {
                 return Err(root.missing(at, &place));
             }
         }

@@ -175,7 +175,8 @@ impl<'a> Pairs<'a> {
         let [a, b] = self.sides;
         // The first line of a chunk names the columns.
         let alike = a.table.columns == b.table.columns && a.archive.compression() == b.archive.compression();
-        if !alike {
+        // Of some rows, each has to be looked at.
+        if !alike || a.places.is_some() || b.places.is_some() {
             return ([one, other], 0);
         }
         let mut known: HashMap<(&str, u64, u64), Vec<usize>> = HashMap::new();
@@ -214,7 +215,11 @@ impl<'a> Pairs<'a> {
             let rows = archive.read_rows_with(chunk, own).map_err(|e| Failure::from_archive(&e))?;
             let mut batch = Batch { rows: chunk.rows, chunk_bytes: chunk.bytes, ..Batch::default() };
             let mut key = Vec::new();
-            for line in rows.rows() {
+            let chosen = self.sides[side].places.map(|places| places.in_chunk(chunk));
+            for (number, line) in (0..).zip(rows.rows()) {
+                if chosen.is_some_and(|chosen| !chosen.has(number)) {
+                    continue;
+                }
                 key.clear();
                 self.key_of(side, line, &mut key).map_err(|e| bad_row(chunk, &e))?;
                 if pass.1 > 1 {

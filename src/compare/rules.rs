@@ -17,8 +17,11 @@ pub struct Deciding {
 enum Rule {
     Newer(usize, CellForm, Values),
     /// The place, and the rank of each status.
-    Status(usize, CellForm, Vec<(Vec<u8>, usize)>),
+    Status(usize, CellForm, Values, Vec<(Vec<u8>, usize)>),
 }
+
+/// A decision that is none, because only the server knows how values of a type are ordered.
+const UNKNOWN: i16 = i16::MIN;
 
 impl Deciding {
     /// None where the mode asks for no decision.
@@ -37,18 +40,21 @@ impl Deciding {
             let place = find(&status.column)?;
             let ranks = status.ranks.iter().enumerate();
             let ranks = ranks.flat_map(|(n, same)| same.iter().map(move |s| (s.clone().into_bytes(), n)));
-            Some(Rule::Status(place, table.columns[place].form, ranks.collect()))
+            let values = Values::of_type(&table.columns[place].type_name);
+            Some(Rule::Status(place, table.columns[place].form, values, ranks.collect()))
         });
         Some(Deciding { rules: newer.chain(status).collect(), names })
     }
 
-    /// n where the n-th rule, counted from 1, is for `new`, -n where it is for `old`, 0 where none decides.
+    /// n where the n-th rule, counted from 1, is for `new`, -n where it is for `old`, 0 or less than all of these where none
+    /// decides.
     pub fn decide(&self, new: &[&[u8]], old: &[&[u8]]) -> i16 {
         for (n, rule) in (1..).zip(&self.rules) {
             match rule.compare(new, old) {
-                Ordering::Greater => return n,
-                Ordering::Less => return -n,
-                Ordering::Equal => {}
+                Some(Ordering::Greater) => return n,
+                Some(Ordering::Less) => return -n,
+                Some(Ordering::Equal) => {}
+                None => return UNKNOWN,
             }
         }
         0
@@ -56,33 +62,35 @@ impl Deciding {
 
     /// What a decision is called.
     pub fn name(&self, decision: i16) -> String {
+        if decision == UNKNOWN {
+            return "only a server can tell".to_owned();
+        }
         self.names.name(decision)
     }
 }
 
 impl Rule {
-    fn compare(&self, new: &[&[u8]], old: &[&[u8]]) -> Ordering {
-        let (Rule::Newer(place, form, _) | Rule::Status(place, form, _)) = self;
+    /// None where only a server can tell.
+    fn compare(&self, new: &[&[u8]], old: &[&[u8]]) -> Option<Ordering> {
+        let (Rule::Newer(place, form, _) | Rule::Status(place, form, _, _)) = self;
         let of =
             |row: &[&[u8]]| row.get(*place).and_then(|cell| text_of(*form, cell).map(|t| t.into_owned()));
         match (self, of(new), of(old)) {
             // A row without a value is the older one.
-            (Rule::Newer(..), None, None) => Ordering::Equal,
-            (Rule::Newer(..), None, Some(_)) => Ordering::Less,
-            (Rule::Newer(..), Some(_), None) => Ordering::Greater,
-            (Rule::Newer(_, _, values), Some(new), Some(old)) => {
-                values.compare(&new, &old).unwrap_or(Ordering::Equal)
-            }
-            (Rule::Status(_, _, ranks), new, old) => {
+            (Rule::Newer(..), None, None) => Some(Ordering::Equal),
+            (Rule::Newer(..), None, Some(_)) => Some(Ordering::Less),
+            (Rule::Newer(..), Some(_), None) => Some(Ordering::Greater),
+            (Rule::Newer(_, _, values), Some(new), Some(old)) => values.compare(&new, &old),
+            (Rule::Status(_, _, values, ranks), new, old) => {
                 let rank = |status: Option<Vec<u8>>| {
-                    let status = status?;
+                    let mut status = status?;
+                    if *values == Values::Padded {
+                        status = values.canonical(&status).into_owned();
+                    }
                     ranks.iter().find(|(known, _)| *known == status).map(|(_, rank)| *rank)
                 };
-                match (rank(new), rank(old)) {
-                    (Some(new), Some(old)) => new.cmp(&old),
-                    // A status without a rank decides nothing.
-                    _ => Ordering::Equal,
-                }
+                // A status without a rank decides nothing.
+                Some(rank(new).zip(rank(old)).map_or(Ordering::Equal, |(new, old)| new.cmp(&old)))
             }
         }
     }

@@ -20,7 +20,7 @@ use super::plan::{RestorePlan, TablePlan};
 use super::reading::Reading;
 use super::staging_schema::StagingSchema;
 use super::triggers::{self, Held};
-use super::{Mode, RestoreOptions, large_objects, lock, safety, sequences, stage, verify};
+use super::{Mode, RestoreOptions, entity, large_objects, lock, safety, sequences, stage, verify};
 use crate::archive::reader::Archive;
 use crate::connection::Connector;
 use crate::failure::{Failure, FailureKind};
@@ -106,8 +106,9 @@ impl Attempt<'_> {
         })?;
         let replica_role = triggers::set_replica_role(client).await?;
 
-        let Locked { catalog, plan, objects, live } = self.lock().await?;
+        let Locked { catalog, mut plan, objects, live } = self.lock().await?;
         self.check(&catalog, &plan, log)?;
+        entity::limit(client, &catalog, self.archive, self.options, &mut plan).await?;
         log.objects_differing = objects.differing.clone();
         let going = self.count_going(&catalog, &plan).await?;
         let large = self.stage_large_objects(&catalog, &plan, log).await?;
@@ -178,7 +179,7 @@ impl Attempt<'_> {
         let tables: Vec<&str> = staged.iter().filter(lost).map(|s| s.table.shown.as_str()).collect();
         if !tables.is_empty() {
             let warning = format!(
-                "nothing says which row is newer in {}, which has none of the columns that decide: rows that differ were kept; name a column in [merge.TABLE] of pgkeep.toml",
+                "nothing says which row is newer in {}, which has none of the columns that decide, or they are not among --columns: rows that differ were kept; name a column in [merge.TABLE] of pgkeep.toml",
                 tables.join(", ")
             );
             self.events.warn(warning.clone());

@@ -116,24 +116,29 @@ fn same_key(key: &Key) -> String {
     on.join(" AND ")
 }
 
-/// What stands behind FROM to mean the staged rows, under the table's own name, so that a condition finds its columns.
-fn staged(table: &TablePlan) -> String {
-    let stage = stage_name(table);
-    let Some(condition) = &table.chosen else { return stage };
-    let name = quote::ident(&table.name);
-    format!(
-        "(SELECT {name}.ctid AS ctid, {name}.*, ({condition}) IS TRUE AS pgkeep_chosen FROM {stage} AS {name} OFFSET 0)"
-    )
+/// Where the places of those staged rows are that the table's condition chooses: it is asked once, so that nothing that is
+/// written meanwhile, and no chance, gives another answer.
+fn chosen_name(table: &TablePlan) -> String {
+    format!("{}.pgkeep_chosen_{}", table.staged_in, table.index)
 }
 
 /// A query with a row for every difference between what is staged and `live`: the places of the staged and of the live
 /// row, NULL where there is none; and, where both are there and one has to be preferred, the decision.
 fn differences(table: &TablePlan, live: &str) -> String {
-    let stage = staged(table);
+    let stage = stage_name(table);
     let is_exact = table.counts_live_only;
     // Others need not be joined.
     let mut join = if is_exact { "FULL JOIN" } else { "LEFT JOIN" };
-    let chosen = if table.chosen.is_some() { " AND s.pgkeep_chosen" } else { "" };
+    let (staged, chosen) = match &table.chosen {
+        None => (format!("{stage} AS s"), ""),
+        Some(_) => (
+            format!(
+                "({stage} AS s LEFT JOIN {} AS c ON c.place OPERATOR(pg_catalog.=) s.ctid)",
+                chosen_name(table)
+            ),
+            " AND c.place IS NOT NULL",
+        ),
+    };
     let removable = removable(table);
     const SELECTED: &str = "SELECT s.ctid AS staged, t.tableoid AS live_table, t.ctid AS live";
     match &table.key {
@@ -157,29 +162,34 @@ fn differences(table: &TablePlan, live: &str) -> String {
             };
             let differs = is_other(&s, &t);
             format!(
-                "{SELECTED}, {decision} AS decision FROM {stage} AS s {join} {live} AS t ON ({on})
+                "{SELECTED}, {decision} AS decision FROM {staged} {join} {live} AS t ON ({on})
                  WHERE s.ctid IS NULL{removable} OR (s.ctid IS NOT NULL AND t.ctid IS NULL{chosen})
                     OR (s.ctid IS NOT NULL AND t.ctid IS NOT NULL{chosen} AND {differs}){live_only}"
             )
         }
         None => {
             // The n-th of several equal rows in the archive meets the n-th of those in the target.
-            let numbered = |from: &str, oid: &str| {
+            let numbered = |from: String, oid: &str| {
                 let row = image(table, "r");
-                let chosen =
-                    if from == stage && table.chosen.is_some() { " WHERE r.pgkeep_chosen" } else { "" };
                 format!(
                     "(SELECT {oid} AS tableoid, r.ctid AS ctid, {row}::pg_catalog.text COLLATE pg_catalog.\"C\" AS line,
                              pg_catalog.row_number() OVER (PARTITION BY {row}::pg_catalog.text COLLATE pg_catalog.\"C\") AS place
-                        FROM {from} AS r{chosen})"
+                        FROM {from})"
                 )
+            };
+            let chosen = match &table.chosen {
+                None => format!("{stage} AS r"),
+                Some(_) => {
+                    let chosen = chosen_name(table);
+                    format!("{stage} AS r JOIN {chosen} AS c ON c.place OPERATOR(pg_catalog.=) r.ctid")
+                }
             };
             format!(
                 "{SELECTED}, NULL::pg_catalog.int2 AS decision FROM {} AS s {join} {} AS t
                    ON (s.line OPERATOR(pg_catalog.=) t.line AND s.place OPERATOR(pg_catalog.=) t.place)
                  WHERE s.ctid IS NULL{removable} OR t.ctid IS NULL",
-                numbered(&stage, "0::pg_catalog.oid"),
-                numbered(live, "r.tableoid"),
+                numbered(chosen, "0::pg_catalog.oid"),
+                numbered(format!("{live} AS r"), "r.tableoid"),
             )
         }
     }
@@ -206,13 +216,27 @@ pub async fn compare(client: &Client, table: &TablePlan, live: &str) -> Result<C
 
 async fn list(client: &Client, table: &TablePlan, live: &str) -> Result<Compared, tokio_postgres::Error> {
     let list = difference_name(table);
+    let mut unchosen = 0;
+    if let Some(condition) = &table.chosen {
+        // Under the table's own name, so that the condition finds its columns.
+        let (stage, name, chosen) = (stage_name(table), quote::ident(&table.name), chosen_name(table));
+        let choose = format!(
+            "{} SELECT {name}.ctid AS place FROM {stage} AS {name} WHERE ({condition}) IS TRUE; ANALYZE {chosen}",
+            create_as(table, &chosen)
+        );
+        client.batch_execute(&choose).await?;
+        let sql = format!(
+            "SELECT (SELECT pg_catalog.count(*) FROM {stage}) OPERATOR(pg_catalog.-) (SELECT pg_catalog.count(*) FROM {chosen})"
+        );
+        unchosen = client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
+    }
     let sql = format!(
         "{} SELECT d.staged, d.live_table, d.live, d.decision, pg_catalog.row_number() OVER () AS place FROM ({}) AS d",
         create_as(table, &list),
         differences(table, live)
     );
     client.batch_execute(&sql).await?;
-    let mut compared = Compared::default();
+    let mut compared = Compared { unchosen, ..Compared::default() };
     if matches!(table.mode, Mode::Missing | Mode::Newer) {
         let sql = format!(
             "SELECT d.decision, pg_catalog.count(*) FROM {list} AS d WHERE d.decision IS NOT NULL GROUP BY d.decision"
@@ -228,10 +252,6 @@ async fn list(client: &Client, table: &TablePlan, live: &str) -> Result<Compared
             );
             client.batch_execute(&sql).await?;
         }
-    }
-    if table.chosen.is_some() {
-        let sql = format!("SELECT pg_catalog.count(*) FROM {} AS s WHERE NOT s.pgkeep_chosen", staged(table));
-        compared.unchosen = client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
     }
     compared.difference = count(client, &list).await?;
     Ok(compared)

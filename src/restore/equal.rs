@@ -63,7 +63,9 @@ pub struct Rest {
 impl Rest {
     /// All of a table.
     pub fn whole(archive: &Archive, table: &TablePlan) -> Rest {
-        let chunks = archive.table_chunks(table.index).into_iter().cloned().collect();
+        let chunks = archive.table_chunks(table.index).into_iter();
+        let has_chosen = |chunk: &&Chunk| table.places.as_ref().is_none_or(|p| !p.in_chunk(chunk).is_none());
+        let chunks = chunks.filter(has_chosen).cloned().collect();
         Rest { chunks, live: table.from_item.clone(), has_live: true, is_part: false }
     }
 }
@@ -122,6 +124,7 @@ impl Ranges {
         };
         // Of a table with such a condition the archive has the user's rows alone.
         if table.chosen.is_some()
+            || table.places.is_some()
             || !table.removable.is_empty()
             || shape(header) != shape(reading.table(table.relation)?)
         {

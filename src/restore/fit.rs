@@ -9,6 +9,9 @@ use crate::host::Profile;
 use crate::postgres::catalog::{Catalog, ColumnInfo, Relation, RelationKind};
 use crate::postgres::{extensions, quote};
 
+/// Why no table takes the rows of one that is not there.
+pub const NO_TABLE: &str = "the target has no such table";
+
 /// A table of the target that takes archived rows.
 #[derive(Debug)]
 pub struct Fit<'a> {
@@ -33,7 +36,7 @@ pub fn fit<'a>(
     let relation = catalog
         .find(&table.schema, &table.name)
         .filter(|r| r.kind != RelationKind::Foreign)
-        .ok_or("the target has no such table")?;
+        .ok_or(NO_TABLE)?;
     if let Some(foreign) = catalog.leaves(relation).into_iter().find(|r| r.kind == RelationKind::Foreign) {
         return Err(format!(
             "its partition {} is a foreign table, whose rows live on another server",

@@ -102,13 +102,15 @@ fn kept_name(table: &TablePlan) -> String {
 
 /// Sets aside what live rows that are about to be replaced have in columns of which the archive does not know.
 fn keep_statement(table: &TablePlan) -> String {
-    let kept = kept_name(table);
+    // Numbers for names: a column may be called as one of ours.
+    let kept = table.kept.iter().enumerate();
+    let kept: Vec<String> = kept.map(|(n, c)| format!("t.{} AS kept_{n}", quote::ident(c))).collect();
     format!(
-        "{} SELECT d.staged, {} FROM {} AS t JOIN {} AS d
+        "{} SELECT d.staged AS staged, {} FROM {} AS t JOIN {} AS d
             ON t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table
          WHERE d.staged IS NOT NULL",
-        create_as(table, &kept),
-        of_alias("t", &table.kept),
+        create_as(table, &kept_name(table)),
+        kept.join(", "),
         table.from_item,
         difference_name(table)
     )
@@ -117,13 +119,14 @@ fn keep_statement(table: &TablePlan) -> String {
 /// The replaced rows, with that.
 fn insert_with_kept(table: &TablePlan) -> String {
     let columns: Vec<String> = table.columns.iter().chain(&table.kept).map(|c| quote::ident(c)).collect();
+    let numbered: Vec<String> = (0..table.kept.len()).map(|n| format!("k.kept_{n}")).collect();
     format!(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE
          SELECT {}, {} FROM {} AS k JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) k.staged",
         table.quoted,
         columns.join(", "),
         of_alias("s", &table.columns),
-        of_alias("k", &table.kept),
+        numbered.join(", "),
         kept_name(table),
         stage_name(table)
     )

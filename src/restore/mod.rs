@@ -8,6 +8,7 @@ mod checks;
 pub mod compare;
 mod conflicts;
 pub mod create;
+pub mod entity;
 pub mod equal;
 pub mod fate;
 pub mod fit;
@@ -18,6 +19,7 @@ pub mod lock;
 pub mod log;
 pub mod merge;
 pub mod objects;
+mod permitted;
 pub mod plan;
 pub mod preference;
 pub mod prepare;
@@ -43,9 +45,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::model::Header;
 use crate::check::Check;
+use crate::closure::archive::ChosenRows;
 use crate::host::Profile;
 use crate::schema::script::Left;
 use crate::selection::{RowChoice, TableFilter};
+use entity::Chosen;
 use objects::ObjectOptions;
 use preference::Preferences;
 
@@ -73,6 +77,10 @@ pub struct RestoreOptions {
     pub filter: TableFilter,
     /// Which rows of them, and which of their columns.
     pub rows: RowChoice,
+    /// Which rows by what belongs together.
+    pub chosen: Chosen,
+    /// What that comes to, found in the archive when it has been proven.
+    pub places: Option<Arc<ChosenRows>>,
     /// How rows meet.
     pub mode: Mode,
     /// What decides in mode `newer`, and tables that have a mode of their own.
@@ -110,6 +118,8 @@ impl RestoreOptions {
             archive,
             filter: TableFilter::default(),
             rows: RowChoice::default(),
+            chosen: Chosen::All,
+            places: None,
             mode: Mode::default(),
             preferences: Preferences::default(),
             safe: false,

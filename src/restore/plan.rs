@@ -2,18 +2,19 @@
 //! does not fit, found before anything is written and named all at once.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::fit::{Fit, cast, fit};
 use super::large_objects;
 use super::objects::plan::ObjectPlan;
 use super::preference::{ONLY_MISSING, Rules};
-use super::{Mode, RestoreOptions, stage};
+use super::{Mode, RestoreOptions, entity, stage};
 use tokio_postgres::Client;
 
 use crate::archive::model;
 use crate::archive::reader::Archive;
-use crate::backup::readable::row_security_failure;
-use crate::failure::{Failure, FailureKind};
+use crate::closure::archive::ChosenRows;
+use crate::failure::Failure;
 use crate::postgres::catalog::{
     Catalog, ColumnInfo, ConstraintInfo, ForeignKey, Key, Relation, RelationKind, SequenceInfo,
 };
@@ -60,6 +61,8 @@ pub struct TablePlan {
     pub rules: Rules,
     /// The condition, as SQL, on the rows that are restored; none: all.
     pub chosen: Option<String>,
+    /// The rows of the archive that are restored, by where they stand; none: all.
+    pub places: Option<Arc<ChosenRows>>,
     /// What follows the table's name to mean those rows that mode `exact` may remove, where each of several has to hold:
     /// others the archive did not take on purpose, or nobody has chosen. None: all.
     pub removable: Vec<String>,
@@ -151,13 +154,22 @@ impl RestorePlan {
         options.preferences.check(options.mode, names)?;
         let mut plan = RestorePlan::default();
         let mut chosen = HashSet::new();
+        let reached = entity::reach(catalog, options)?;
+        let is_reached = |table: &model::Table| {
+            !reached.is_empty()
+                && catalog.find(&table.schema, &table.name).is_some_and(|r| reached.contains(&r.oid))
+        };
         for (index, table) in header.tables.iter().enumerate() {
             let is_users = || {
                 let live = catalog.find(&table.schema, &table.name);
                 is_in(&coming, &table.schema, &table.name) || live.is_some_and(|live| !host.owns(live))
             };
             let carried = host.shares_rows(&table.schema, &table.name) || is_users();
-            if !carried || !filter.wants(&table.schema, &table.name) {
+            let is_wanted = match &options.places {
+                None => filter.wants(&table.schema, &table.name),
+                Some(places) => !places.is_none(index as u32) || is_reached(table),
+            };
+            if !carried || !is_wanted {
                 continue;
             }
             chosen.insert(index as u32);
@@ -172,9 +184,15 @@ impl RestorePlan {
             if is_in(&coming, &table.schema, &table.name) || objects.makes_extension(&table.extension) {
                 continue;
             }
-            let columns = options.rows.columns(&table.schema, &table.name);
-            match fit(catalog, table, host, columns.as_deref()) {
+            let chosen_columns = options.rows.columns(&table.schema, &table.name);
+            match fit(catalog, table, host, chosen_columns.as_deref()) {
                 Ok(Fit { relation, columns, kept, notes }) => {
+                    let taken = |name: &str| columns.iter().flatten().any(|c| c.name == name);
+                    let key = catalog.key(relation.oid, taken).cloned();
+                    if key.is_none() && (chosen_columns.is_some() || !table.left_out.is_empty()) {
+                        plan.misfits.push((table.shown(), NO_KEY.to_owned()));
+                        continue;
+                    }
                     plan.notes.extend(notes);
                     let left_out: Vec<bool> = columns.iter().map(Option::is_none).collect();
                     let taken: Vec<&ColumnInfo> = columns.into_iter().flatten().collect();
@@ -185,7 +203,10 @@ impl RestorePlan {
                     let rules = Rules::new(&preference, typed);
                     let condition = options.rows.condition(&table.schema, &table.name);
                     let of_condition = condition.iter().map(|c| format!("WHERE ({c}) IS TRUE"));
-                    let removable = removable(table, relation).into_iter().chain(of_condition).collect();
+                    let places = options.places.clone().filter(|places| !places.is_all(index as u32));
+                    let of_places = places.iter().map(|_| entity::NONE.to_owned());
+                    let removable = removable(table, relation).into_iter();
+                    let removable = removable.chain(of_condition).chain(of_places).collect();
                     plan.tables.push(TablePlan {
                         index: index as u32,
                         shown: table.shown(),
@@ -199,12 +220,13 @@ impl RestorePlan {
                         kept,
                         casts,
                         copy_options: settings::copy_options(&catalog.server.encoding),
-                        key: catalog.key(relation.oid, |name| taken.iter().any(|c| c.name == name)).cloned(),
+                        key,
                         extension: table.extension.clone(),
                         mode,
                         counts_live_only: mode == Mode::Exact || (mode == Mode::Newer && options.compares),
                         rules,
                         chosen: condition,
+                        places,
                         removable,
                         staged_in: stage::TEMPORARY,
                     });
@@ -243,7 +265,8 @@ impl RestorePlan {
             let comes = is_in(&coming, &sequence.schema, &sequence.name)
                 || objects.makes_extension(&sequence.extension)
                 || sequence.extension.is_some() && sequence.used_by.iter().any(with_table);
-            if !wanted || comes {
+            // What an entity's rows have used is used by others, too.
+            if !wanted || comes || options.places.is_some() {
                 continue;
             }
             let own_name = (sequence.schema.clone(), sequence.name.clone());
@@ -305,87 +328,6 @@ impl RestorePlan {
         Ok(())
     }
 
-    /// Refuses, naming all at once, what the role may not do; to write is needed where `writes`.
-    pub fn check_permitted(&self, catalog: &Catalog, writes: bool) -> Result<(), Failure> {
-        let role = &catalog.server.role;
-        // What is missing on what, and the statement that grants it.
-        let mut missing = Vec::new();
-        let mut hidden = Vec::new();
-        for table in &self.tables {
-            let Some(relation) = catalog.relation(table.relation) else { continue };
-            let needed: &[&str] =
-                if writes { &["SELECT", "INSERT", "DELETE", "UPDATE"] } else { &["SELECT"] };
-            let lacks = relation.lacks(needed);
-            if !relation.lacks(&["USAGE"]).is_empty() {
-                let schema = format!("USAGE ON SCHEMA {}", quote::ident(&relation.schema));
-                missing.push((format!("{} (USAGE on its schema)", relation.shown()), schema));
-            } else if !lacks.is_empty() {
-                let lacks = lacks.join(", ");
-                let grant = format!("{lacks} ON {}", relation.quoted());
-                missing.push((format!("{} ({lacks})", relation.shown()), grant));
-            }
-            hidden.extend(
-                std::iter::once(relation)
-                    .chain(catalog.leaves(relation))
-                    .filter(|r| r.row_security_active)
-                    .map(|r| r.oid),
-            );
-        }
-        // Rows of tables that foreign keys tie to them are looked up.
-        for relation in self.neighbours(catalog).into_iter().filter(|_| writes) {
-            let lacks = relation.lacks(&["USAGE", "SELECT"]);
-            if let Some(lacks) = lacks.first() {
-                let on = match *lacks {
-                    "USAGE" => format!("SCHEMA {}", quote::ident(&relation.schema)),
-                    _ => relation.quoted(),
-                };
-                missing.push((format!("{} ({lacks})", relation.shown()), format!("{lacks} ON {on}")));
-            }
-        }
-        // Archived rows are staged in temporary tables.
-        let stages = !self.tables.is_empty() || self.large_objects.is_some();
-        if stages && !catalog.server.may_create_temporary {
-            let database = &catalog.server.database;
-            let grant = format!("TEMPORARY ON DATABASE {}", quote::ident(database));
-            missing.push((format!("database {database} (TEMPORARY)"), grant));
-        }
-        for sequence in self.sequences.iter().filter(|_| writes) {
-            let target = &sequence.target;
-            let lacks = match (target.may_select, target.may_update || target.is_owner) {
-                (false, _) => "SELECT",
-                (true, false) => "UPDATE",
-                (true, true) => continue,
-            };
-            let grant = format!("{lacks} ON SEQUENCE {}", target.quoted());
-            missing.push((format!("sequence {} ({lacks})", target.shown()), grant));
-        }
-        if !missing.is_empty() {
-            const SPELT_OUT: usize = 10;
-            let (what, mut grants): (Vec<String>, Vec<String>) = missing.into_iter().unzip();
-            grants.dedup();
-            let next = if grants.len() <= SPELT_OUT {
-                let to = quote::ident(role);
-                grants.iter().map(|grant| format!("GRANT {grant} TO {to};")).collect::<Vec<_>>().join(" ")
-            } else {
-                format!("GRANT what is missing TO {role};")
-            };
-            return Err(Failure::new(
-                FailureKind::Access,
-                format!("role {role} lacks privileges on {}", what.join(", ")),
-            )
-            .state("the target is untouched")
-            .next(format!("connect as the owner of the tables, or: {next}")));
-        }
-        hidden.sort_unstable();
-        hidden.dedup();
-        if !hidden.is_empty() {
-            let relations: Vec<&Relation> = hidden.iter().filter_map(|oid| catalog.relation(*oid)).collect();
-            let failure = row_security_failure(role, &relations);
-            return Err(Failure { state: "the target is untouched".to_owned(), ..failure });
-        }
-        Ok(())
-    }
-
     /// The tables in scope with everything above and below them in their partition trees.
     pub fn closure(&self, catalog: &Catalog) -> HashSet<u32> {
         let mut set = HashSet::new();
@@ -440,6 +382,10 @@ impl RestorePlan {
             .collect()
     }
 }
+
+/// Without a key a row of which only some columns are taken would be met by none, or by somebody else's.
+const NO_KEY: &str =
+    "the target has no key by which rows could be found of which only some columns are restored";
 
 /// Adds a tree whose rows are all on this server, else the parts of it of which that is so.
 fn with_own_rows<'a>(catalog: &'a Catalog, relation: &'a Relation, all: &mut Vec<&'a Relation>) {

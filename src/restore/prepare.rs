@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
 use super::stage::BUILT_IN_FIRST_PATH;
-use super::{RestoreOptions, create, lock, objects, requirements};
+use super::{RestoreOptions, create, entity, lock, objects, requirements};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
@@ -23,6 +23,7 @@ use crate::postgres::error as pg;
 use crate::postgres::{ddl, settings};
 use crate::progress::{Event, Events, Phase};
 use crate::schema::Object;
+use crate::selection::TableFilter;
 
 /// A restore that is ready to go: archive proven, target looked at, nothing touched.
 pub struct Prepared {
@@ -41,6 +42,8 @@ pub struct Prepared {
     pub deletes_rows: bool,
     /// Objects that are replaced or removed.
     pub objects_replaced: Vec<String>,
+    /// Tables of the target that the archive does not have, and might have, as shown.
+    pub others: Vec<String>,
     /// For a target that is as good as new: the objects to make, and those that are there, by identity.
     pub(super) rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
 }
@@ -69,6 +72,17 @@ pub async fn prepare(
     }
     check_has_objects(&archive, &options)?;
     check_has_all_rows(&archive, &options)?;
+    let archive = Arc::new(archive);
+    let (options, tree) = match entity::choose(&archive, &options, cancel).await? {
+        None => (options, None),
+        Some((places, tree)) => (RestoreOptions { places: Some(Arc::new(places)), ..options }, Some(tree)),
+    };
+    if let Some(tree) = &tree {
+        events.info(tree.lines().join("\n"));
+        for why in &tree.not_followed {
+            events.warn(format!("a foreign key was not followed: {why}"));
+        }
+    }
     if options.objects.create {
         return prepare_to_create(connector, folders, archive, options, events, cancel).await;
     }
@@ -85,24 +99,26 @@ pub async fn prepare(
         true => Ok(looked),
         false => Err(looked.problems.swap_remove(0).failure),
     });
-    let Looked { objects_replaced, tables, tables_with_rows, deletes_rows, rebuild, .. } = match looked {
-        Ok(looked) => looked,
-        Err(failure) => {
-            stop(&session).await;
-            return Err(failure.state("the target is untouched"));
-        }
-    };
+    let Looked { objects_replaced, tables, tables_with_rows, deletes_rows, others, rebuild, .. } =
+        match looked {
+            Ok(looked) => looked,
+            Err(failure) => {
+                stop(&session).await;
+                return Err(failure.state("the target is untouched"));
+            }
+        };
     Ok(Prepared {
         target: connector.info().redacted(),
         tables,
         tables_with_rows,
         deletes_rows,
         objects_replaced,
+        others,
         rebuild,
         options,
         connector: connector.clone(),
         folders: folders.clone(),
-        archive: Arc::new(archive),
+        archive,
         session,
     })
 }
@@ -140,7 +156,7 @@ fn check_has_all_rows(archive: &Archive, options: &RestoreOptions) -> Result<(),
 async fn prepare_to_create(
     connector: &Connector,
     folders: &Folders,
-    archive: Archive,
+    archive: Arc<Archive>,
     options: RestoreOptions,
     events: &Events,
     cancel: &CancellationToken,
@@ -165,11 +181,12 @@ async fn prepare_to_create(
         tables_with_rows: Vec::new(),
         deletes_rows: false,
         objects_replaced: Vec::new(),
+        others: Vec::new(),
         rebuild: Some((archived.map_err(|f| f.state("the target is untouched"))?, HashMap::new())),
         options,
         connector: connector.clone(),
         folders: folders.clone(),
-        archive: Arc::new(archive),
+        archive,
         session,
     })
 }
@@ -194,6 +211,8 @@ pub struct Looked {
     pub tables_with_rows: Vec<String>,
     /// Whether rows may be deleted.
     pub deletes_rows: bool,
+    /// Tables of the target that the archive does not have, and might have, as shown.
+    pub others: Vec<String>,
     /// For a target that is as good as new: the objects to make, and those that are there, by identity.
     pub rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
     /// What is in the way. With any, what else there is to know is not looked for.
@@ -326,7 +345,27 @@ async fn look_within(
     let tables = plan.tables.iter().chain(&plan.large_objects).map(|t| t.shown.clone()).collect();
     let mut objects_replaced = object_plan.replaced();
     objects_replaced.extend(object_plan.removed_for_good());
-    Ok(Looked { objects_replaced, tables, tables_with_rows, deletes_rows, ..looked })
+    let others = others(archive, &catalog, options)?;
+    Ok(Looked { objects_replaced, tables, tables_with_rows, deletes_rows, others, ..looked })
+}
+
+/// Tables of the target that the archive does not have although it might: neither the host's nor an extension's, and chosen
+/// now as well as when the archive was made.
+fn others(archive: &Archive, catalog: &Catalog, options: &RestoreOptions) -> Result<Vec<String>, Failure> {
+    let header = archive.header();
+    let made_of = TableFilter::parse(&header.selection.tables, &header.selection.exclude)
+        .map_err(|e| Failure::new(FailureKind::Archive, e.to_string()))?;
+    let is_archived = |r: &Relation| header.tables.iter().any(|t| t.name == r.name && t.schema == r.schema);
+    let is_users = |r: &Relation| {
+        r.kind != RelationKind::Foreign
+            && r.extension.is_none()
+            && r.partition_of.is_none()
+            && !options.host.manages(&r.schema)
+    };
+    let is_wanted =
+        |r: &Relation| options.filter.wants(&r.schema, &r.name) && made_of.wants(&r.schema, &r.name);
+    let others = catalog.relations.iter().filter(|r| is_users(r) && is_wanted(r) && !is_archived(r));
+    Ok(others.map(Relation::shown).collect())
 }
 
 /// Opens the archive and proves every byte of it.

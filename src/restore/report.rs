@@ -1,5 +1,7 @@
 //! What a table that was compared would become, in more than numbers: which columns differ, and some of the rows.
 
+use std::collections::BTreeMap;
+
 use futures_util::TryStreamExt;
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -100,6 +102,9 @@ pub fn of_outcome(outcome: &TableOutcome) -> TableDifference {
     }
 }
 
+/// Columns that one query compares: it has those of both rows, and the server takes 1,664.
+const TOGETHER: usize = 400;
+
 struct Reading<'a> {
     client: &'a Client,
     table: &'a TablePlan,
@@ -117,16 +122,22 @@ impl Reading<'_> {
     }
 
     /// Of the rows that would be updated: how many differ in each column.
-    async fn columns(&self) -> Result<std::collections::BTreeMap<String, u64>, Failure> {
-        let columns = self.table.columns.iter().zip(&self.table.casts);
-        let counts: Vec<String> = columns
-            .map(|(c, cast)| format!("pg_catalog.count(*) FILTER (WHERE {})", column_differs(c, cast)))
-            .collect();
-        let sql = format!("SELECT {} FROM {}", counts.join(", "), self.pairs(&difference_name(self.table)));
-        let rows = self.client.query_typed(&sql, &[]).await?;
-        let count = |n: usize| rows[0].get::<_, i64>(n).max(0) as u64;
-        let named = self.table.columns.iter().enumerate().map(|(n, name)| (name.clone(), count(n)));
-        Ok(named.filter(|(_, rows)| *rows > 0).collect())
+    async fn columns(&self) -> Result<BTreeMap<String, u64>, Failure> {
+        let mut found = BTreeMap::new();
+        let all: Vec<(&String, &String)> = self.table.columns.iter().zip(&self.table.casts).collect();
+        for some in all.chunks(TOGETHER) {
+            let counts: Vec<String> = some
+                .iter()
+                .map(|(c, cast)| format!("pg_catalog.count(*) FILTER (WHERE {})", column_differs(c, cast)))
+                .collect();
+            let pairs = self.pairs(&difference_name(self.table));
+            let sql = format!("SELECT {} FROM {pairs}", counts.join(", "));
+            let rows = self.client.query_typed(&sql, &[]).await?;
+            let count = |n: usize| rows[0].get::<_, i64>(n).max(0) as u64;
+            let named = some.iter().enumerate().map(|(n, (name, _))| ((*name).clone(), count(n)));
+            found.extend(named.filter(|(_, rows)| *rows > 0));
+        }
+        Ok(found)
     }
 
     async fn samples(&self, compared: &Compared, most: u32) -> Result<Samples, Failure> {
@@ -173,9 +184,11 @@ impl Reading<'_> {
 
     /// Keys and differing columns of pairs.
     async fn updates(&self, from: &str, most: u32) -> Result<Vec<Update>, Failure> {
-        let (table, key, all) = (self.table, self.key(), self.all());
+        let (table, key) = (self.table, self.key());
+        // Of a wider table the first ones: a row of more is nothing that anybody reads.
+        let all: Vec<usize> = self.all().into_iter().take(TOGETHER).collect();
         let differ: Vec<String> =
-            table.columns.iter().zip(&table.casts).map(|(c, cast)| column_differs(c, cast)).collect();
+            all.iter().map(|n| column_differs(&table.columns[*n], &table.casts[*n])).collect();
         let mut updates = Vec::new();
         let limited = format!("{from} LIMIT {most}");
         let each = |cells: &[&[u8]]| {
@@ -231,7 +244,7 @@ impl Reading<'_> {
         lists: &[(&str, &[usize])],
         flags: &[String],
         from: &str,
-        mut each: impl FnMut(&[&[u8]]) -> Result<(), Failure>,
+        each: impl FnMut(&[&[u8]]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let table = self.table;
         let value =
@@ -241,24 +254,8 @@ impl Reading<'_> {
             places().map(|(alias, n)| value(alias, n)).chain(flags.iter().cloned()).collect();
         let forms = self.taken_forms();
         let forms = places().map(|(_, n)| forms[n]).chain(flags.iter().map(|_| CellForm::Boolean));
-        let encoder = RowEncoder::new(forms.collect());
-        let sql = format!("COPY (SELECT {} FROM {from}) TO STDOUT{}", values.join(", "), table.copy_options);
-        let mut stream = std::pin::pin!(self.client.copy_out(&sql).await?);
-        let (mut text, mut encoded) = (Vec::new(), Vec::new());
-        while let Some(part) = stream.try_next().await? {
-            text.extend_from_slice(&part);
-            let mut done = 0;
-            while let Some(end) = memchr::memchr(b'\n', &text[done..]) {
-                encoded.clear();
-                let line = &text[done..done + end];
-                encoder.encode(line, &mut encoded).map_err(|e| unreadable(&e.to_string()))?;
-                let cells: Result<Vec<&[u8]>, _> = Cells::new(&encoded).collect();
-                each(&cells.map_err(|e| unreadable(&e.to_string()))?)?;
-                done += end + 1;
-            }
-            text.drain(..done);
-        }
-        Ok(())
+        let select = format!("SELECT {} FROM {from}", values.join(", "));
+        copied(self.client, &select, table.copy_options, forms.collect(), each).await
     }
 
     /// The forms of the columns that are in the target.
@@ -267,6 +264,34 @@ impl Reading<'_> {
         let is_left = |n: usize| table.left_out.get(n).copied().unwrap_or(false);
         table.forms.iter().enumerate().filter(|(n, _)| !is_left(*n)).map(|(_, form)| *form).collect()
     }
+}
+
+/// Gives `each` the cells of every row of a query, which are of these forms. `copy_options` end the COPY.
+pub async fn copied(
+    client: &Client,
+    select: &str,
+    copy_options: &str,
+    forms: Vec<CellForm>,
+    mut each: impl FnMut(&[&[u8]]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let encoder = RowEncoder::new(forms);
+    let mut stream =
+        std::pin::pin!(client.copy_out(&format!("COPY ({select}) TO STDOUT{copy_options}")).await?);
+    let (mut text, mut encoded) = (Vec::new(), Vec::new());
+    while let Some(part) = stream.try_next().await? {
+        text.extend_from_slice(&part);
+        let mut done = 0;
+        while let Some(end) = memchr::memchr(b'\n', &text[done..]) {
+            encoded.clear();
+            let line = &text[done..done + end];
+            encoder.encode(line, &mut encoded).map_err(|e| unreadable(&e.to_string()))?;
+            let cells: Result<Vec<&[u8]>, _> = Cells::new(&encoded).collect();
+            each(&cells.map_err(|e| unreadable(&e.to_string()))?)?;
+            done += end + 1;
+        }
+        text.drain(..done);
+    }
+    Ok(())
 }
 
 fn unreadable(why: &str) -> Failure {

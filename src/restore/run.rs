@@ -216,7 +216,7 @@ impl Prepared {
         }
         if self.options.dry_run {
             self.session.client.batch_execute("ROLLBACK").await?;
-            log.status = Status::Completed;
+            log.status = log.how_far();
             return Ok(());
         }
         if log.tables_restored.is_empty() && !log.tables_failed.is_empty() {

@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use super::plan::TablePlan;
 use crate::archive::model::Chunk;
 use crate::archive::reader::Archive;
+use crate::closure::archive::InChunk;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::copy::RowDecoder;
 use crate::postgres::error as pg;
@@ -128,7 +129,7 @@ pub async fn copy_chunks(
 ) -> Result<u64, Failure> {
     let columns = quote::ident_list(table.columns.iter().map(String::as_str));
     let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
-    let archived: u64 = chunks.iter().map(|c| c.rows).sum();
+    let archived: u64 = chunks.iter().map(|chunk| chosen_rows(table, chunk)).sum();
     let places = places(archive, table, &chunks);
     let row_of = |line: u64| archived_row(&places, line);
     let mut rows = 0;
@@ -175,7 +176,11 @@ fn decode(
         let mut work = || -> Result<(), Failure> {
             for chunk in &chunks {
                 let rows = archive.read_rows(chunk).map_err(|e| Failure::from_archive(&e))?;
-                for line in rows.rows() {
+                let chosen = table.places.as_ref().map(|places| places.in_chunk(chunk));
+                for (number, line) in (0..).zip(rows.rows()) {
+                    if chosen.is_some_and(|chosen| !chosen.has(number)) {
+                        continue;
+                    }
                     decoder.decode(line, &mut buffer).map_err(|e| {
                         invalid(format!("table {}, chunk at byte {}: {e}", table.shown, chunk.offset))
                     })?;
@@ -210,6 +215,14 @@ fn decode(
     receiver
 }
 
+/// Rows of a chunk that are sent.
+fn chosen_rows(table: &TablePlan, chunk: &Chunk) -> u64 {
+    match table.places.as_ref().map(|places| places.in_chunk(chunk)) {
+        None | Some(InChunk::All) => chunk.rows,
+        Some(InChunk::Some(rows)) => rows.len() as u64,
+    }
+}
+
 /// For each of these chunks, which are in the archive's order: how many rows of them, and how many of the table, are before
 /// it.
 fn places(archive: &Archive, table: &TablePlan, chunks: &[Chunk]) -> Vec<(u64, u64)> {
@@ -218,8 +231,18 @@ fn places(archive: &Archive, table: &TablePlan, chunks: &[Chunk]) -> Vec<(u64, u
     let mut places = Vec::with_capacity(chunks.len());
     for chunk in archive.table_chunks(table.index) {
         if let Some(own) = next.next_if(|c| c.offset == chunk.offset) {
-            places.push((sent, archived));
-            sent += own.rows;
+            match table.places.as_ref().map(|places| places.in_chunk(chunk)) {
+                None | Some(InChunk::All) => {
+                    places.push((sent, archived));
+                    sent += own.rows;
+                }
+                Some(InChunk::Some(rows)) => {
+                    for row in rows {
+                        places.push((sent, archived + u64::from(*row)));
+                        sent += 1;
+                    }
+                }
+            }
         }
         archived += chunk.rows;
     }

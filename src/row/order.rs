@@ -34,7 +34,8 @@ impl Values {
             "date" | "timestamp without time zone" | "timestamp with time zone" => Values::Times,
             "timestamp" if name.starts_with("timestamp(") => Values::Times,
             "boolean" => Values::Booleans,
-            "uuid" => Values::Bytes,
+            // Of a time of day, too.
+            "uuid" | "time without time zone" | "time" => Values::Bytes,
             "character" => Values::Padded,
             _ => Values::Unknown,
         }
@@ -47,7 +48,7 @@ impl Values {
                 Some(number) => Cow::Owned(number.spelled()),
                 None => Cow::Borrowed(text),
             },
-            Values::Padded => Cow::Borrowed(text.trim_ascii_end()),
+            Values::Padded => Cow::Borrowed(unpadded(text)),
             _ => Cow::Borrowed(text),
         }
     }
@@ -58,10 +59,16 @@ impl Values {
             Values::Numbers => Some(Number::parse(one)?.cmp(&Number::parse(other)?)),
             Values::Times => Some(Time::parse(one)?.cmp(&Time::parse(other)?)),
             Values::Booleans | Values::Bytes => Some(one.cmp(other)),
-            Values::Padded => (one.trim_ascii_end() == other.trim_ascii_end()).then_some(Ordering::Equal),
+            Values::Padded => (unpadded(one) == unpadded(other)).then_some(Ordering::Equal),
             Values::Unknown => (one == other).then_some(Ordering::Equal),
         }
     }
+}
+
+/// Without the blanks that fill it up; other white space counts.
+fn unpadded(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    &text[..end]
 }
 
 /// A decimal number: `±0.digits × 10^exponent`, the first digit not 0; no digits mean 0.
@@ -229,6 +236,8 @@ mod tests {
         same("numeric", &["1", "1.0", "01.00", "+1", "1e0", "0.1e1", "10e-1"]);
         same("double precision", &["0", "-0", "0.0", "0e5"]);
         same("character(5)", &["a", "a    "]);
+        let padded = Values::of_type("character(5)");
+        assert_ne!(padded.canonical(b"a\t"), padded.canonical(b"a"));
         let other = Values::of_type("text");
         assert_ne!(other.canonical(b"1"), other.canonical(b"1.0"));
     }

@@ -10,4 +10,5 @@ mod archives;
 mod found;
 mod named;
 mod random;
+mod restored;
 mod world;

@@ -140,6 +140,63 @@ fn only_chosen_columns_are_restored_and_others_keep_what_they_have() {
 }
 
 #[test]
+fn columns_of_a_table_that_has_lost_its_key_are_refused_and_names_like_ours_are_names() {
+    let database = shared(None).database("lost key");
+    database.execute(
+        "CREATE TABLE lk (id int PRIMARY KEY, email text, phone text); INSERT INTO lk VALUES (1, 'a', 'pa'), (2, 'b', 'pb');
+         CREATE TABLE s (id int PRIMARY KEY, decision int, staged text, pgkeep_chosen int, kept_0 int, s int, t int, place int);
+         INSERT INTO s SELECT i, i, 'x', i, i, i, i, i FROM generate_series(1, 9) i;",
+    );
+    let pgkeep = Pgkeep::on(&database.url);
+    pgkeep.ok(&["backup", "--out", "b.json.gz"]);
+    database.execute("ALTER TABLE lk DROP CONSTRAINT lk_pkey; UPDATE lk SET email = 'z', phone = 'live'; UPDATE s SET decision = 0, staged = 'kept'");
+    let before = database.digest();
+    for mode in ["upsert", "exact"] {
+        let flags =
+            ["--table", "lk", "--columns", "lk: email", "--data-only", "--mode", mode, "--file", "b.json.gz"];
+        pgkeep
+            .run(&[&["restore", "--safe"], &flags[..]].concat())
+            .expect_code(1)
+            .says("no key by which rows");
+    }
+    assert_eq!(database.digest(), before);
+    let flags = [
+        "--safe",
+        "--json",
+        "--columns",
+        "s: decision",
+        "--where",
+        "s: id < 5 -- and no more",
+        "--table",
+        "s",
+    ];
+    let log = pgkeep.ok(&[&["restore", "--file", "b.json.gz"], &flags[..]].concat()).json();
+    assert_eq!(log["total_updated"], 4, "{log:#}");
+    let should = "1kept 2kept 3kept 4kept 0kept 0kept 0kept 0kept 0kept";
+    assert_eq!(database.value("SELECT string_agg(decision || staged, ' ' ORDER BY id) FROM s"), should);
+}
+
+#[test]
+fn a_condition_is_asked_once() {
+    let database = shared(None).database("asked once");
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 200) i");
+    let pgkeep = Pgkeep::on(&database.url);
+    pgkeep.ok(&["backup", "--out", "b.json.gz"]);
+    database.execute("UPDATE t SET v = 0; DELETE FROM t WHERE id > 100");
+    for condition in ["t: random() < 0.5", "t: id NOT IN (SELECT id FROM t)"] {
+        let flags = ["--safe", "--json", "--where", condition, "--file", "b.json.gz"];
+        let log = pgkeep.ok(&[&["restore"], &flags[..]].concat()).json();
+        let t = &log["tables_restored"]["t"];
+        let [inserted, updated, unchanged] =
+            ["inserted", "updated", "unchanged"].map(|k| t[k].as_u64().unwrap());
+        assert!(inserted > 0 && unchanged == 0, "{log:#}");
+        let now = "SELECT concat(count(*) FILTER (WHERE id > 100), ' ', count(*) FILTER (WHERE id <= 100 AND v > 0)) FROM t";
+        assert_eq!(database.value(now), format!("{inserted} {updated}"), "{condition}");
+        pgkeep.ok(&["rollback", "latest"]);
+    }
+}
+
+#[test]
 fn chosen_rows_come_into_tables_that_are_made_and_into_an_empty_database() {
     let cluster = shared(None);
     let database = cluster.database("made for some");

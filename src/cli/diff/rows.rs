@@ -13,6 +13,7 @@ use crate::cli::{Ending, differences};
 use crate::compare::{CompareOptions, Comparison, compare};
 use crate::difference::TableDifference;
 use crate::failure::Failure;
+use crate::restore::fit::NO_TABLE;
 use crate::restore::objects::ObjectOptions;
 use crate::restore::preference::Preferences;
 use crate::restore::prepare::prepare;
@@ -76,10 +77,19 @@ async fn archives(
     mode: Mode,
     preferences: Preferences,
 ) -> Result<(String, String, Comparison), Failure> {
+    if !args.choice.rows()?.is_all() {
+        return Err(Failure::usage(
+            "between two archives, rows cannot be chosen by a condition, nor columns",
+        )
+        .next(
+            "compare with a database (live), where the server evaluates it; or choose tables with --table",
+        ));
+    }
     let (name, one) = archived(context, &args.file)?;
     let (other_name, other) = archived(context, &args.other)?;
     let options = CompareOptions {
         filter: args.choice.filter()?,
+        chosen: args.entity.chosen(context, &args.choice.exclude)?,
         mode,
         preferences,
         samples: args.sample.unwrap_or_default() as usize,
@@ -105,6 +115,7 @@ async fn live(
     let options = RestoreOptions {
         filter: args.choice.filter()?,
         rows: args.choice.rows()?,
+        chosen: args.entity.chosen(context, &args.choice.exclude)?,
         mode,
         preferences,
         keep_going: true,
@@ -118,13 +129,20 @@ async fn live(
     let mut connector = context.connector()?;
     connector.leave_free = args.jobs.is_none();
     let prepared = prepare(&connector, &context.folders, options, &context.events, &context.cancel).await?;
+    let only_there = prepared.others.clone();
     let outcome = prepared.execute(&context.events, &context.cancel).await?;
     if let Some(failure) = outcome.failure {
         return Err(failure);
     }
     let log = outcome.log;
-    let failed = log.tables_failed.into_iter().map(|failed| (failed.table, failed.error));
-    let comparison = Comparison { tables: log.tables, failed: failed.collect(), ..Comparison::default() };
+    let (missing, failed): (Vec<_>, Vec<_>) =
+        log.tables_failed.into_iter().partition(|failed| failed.error == NO_TABLE);
+    let comparison = Comparison {
+        tables: log.tables,
+        failed: failed.into_iter().map(|failed| (failed.table, failed.error)).collect(),
+        only_here: missing.into_iter().map(|failed| failed.table).collect(),
+        only_there,
+    };
     Ok((name, log.target, comparison))
 }
 

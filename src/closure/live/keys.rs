@@ -107,12 +107,16 @@ impl LiveKeys {
         leaves.iter().filter(|leaf| leaf.kind != RelationKind::Foreign).map(|leaf| leaf.from_item()).collect()
     }
 
-    /// The `oid`s of all tables, with their partitions, that can be come to from these: down within `scope`, then up.
-    pub fn reach(&self, catalog: &Catalog, begins: Vec<usize>, scope: Option<&Scope>) -> BTreeSet<u32> {
+    /// The `oid`s of all tables, with their partitions, that can be come to from these going down within `scope`.
+    pub fn reach_down(&self, begins: Vec<usize>, scope: &Scope) -> BTreeSet<u32> {
+        let reached = self.down_from(begins, scope);
+        self.nodes.iter().filter(|(_, node)| reached.contains(node)).map(|(oid, _)| *oid).collect()
+    }
+
+    fn down_from(&self, begins: Vec<usize>, scope: &Scope) -> BTreeSet<usize> {
         let mut reached: BTreeSet<usize> = begins.iter().copied().collect();
         let mut open = begins;
         while let Some(table) = open.pop() {
-            let Some(scope) = scope else { break };
             for way in self.graph.down(table) {
                 let child = self.graph.ways[*way].child;
                 let node = &self.graph.nodes[child];
@@ -121,6 +125,15 @@ impl LiveKeys {
                 }
             }
         }
+        reached
+    }
+
+    /// The `oid`s of all tables, with their partitions, that can be come to from these: down within `scope`, then up.
+    pub fn reach(&self, catalog: &Catalog, begins: Vec<usize>, scope: Option<&Scope>) -> BTreeSet<u32> {
+        let mut reached = match scope {
+            Some(scope) => self.down_from(begins, scope),
+            None => begins.into_iter().collect(),
+        };
         let mut open: Vec<usize> = reached.iter().copied().collect();
         while let Some(table) = open.pop() {
             for way in self.graph.up(table) {

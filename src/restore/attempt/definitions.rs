@@ -207,7 +207,18 @@ impl Attempt<'_> {
         let header = self.archive.header();
         for (table, rows) in header.tables.iter().zip(&self.archive.totals().table_rows) {
             let is_coming = coming.contains(&(table.schema.clone(), table.name.clone()));
-            if is_coming && self.options.filter.wants(&table.schema, &table.name) {
+            if !is_coming || !self.options.filter.wants(&table.schema, &table.name) {
+                continue;
+            }
+            if self.options.rows.condition(&table.schema, &table.name).is_some() {
+                let warning = format!(
+                    "rows of {} are not counted: the table is to be made, and which of them meet the condition is asked then",
+                    table.shown()
+                );
+                self.events.warn(warning.clone());
+                log.warnings.push(warning);
+            } else {
+                log.after_counts.insert(table.shown(), *rows);
                 let outcome = TableOutcome { inserted: *rows, ..TableOutcome::default() };
                 log.tables_restored.insert(table.shown(), outcome);
             }

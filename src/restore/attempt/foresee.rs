@@ -5,14 +5,15 @@
 
 use std::collections::HashSet;
 
-use super::{Attempt, Locked, going, outcome};
+use super::{Attempt, Locked, Staged, going, outcome};
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::error as pg;
 use crate::postgres::settings;
 use crate::progress::{Event, Phase};
 use crate::restore::log::RestoreLog;
-use crate::restore::{large_objects, lock, report};
+use crate::restore::plan::RestorePlan;
+use crate::restore::{entity, large_objects, lock, report, triggers};
 
 /// How often a changing set of tables is followed.
 const ATTEMPTS: u32 = 5;
@@ -21,8 +22,9 @@ impl Attempt<'_> {
     /// Says in `log` what a restore would do. The transaction is left for the caller to end.
     pub async fn foresee(&self, log: &mut RestoreLog) -> Result<(), Failure> {
         let client = &self.session.client;
-        let Locked { catalog, plan, objects, .. } = self.look_under_one_snapshot().await?;
+        let Locked { catalog, mut plan, objects, .. } = self.look_under_one_snapshot().await?;
         self.check(&catalog, &plan, log)?;
+        entity::limit(client, &catalog, self.archive, self.options, &mut plan).await?;
         log.objects_differing = objects.differing.clone();
         let going = self.count_going(&catalog, &plan).await?;
         let large = self.stage_large_objects(&catalog, &plan, log).await?;
@@ -40,6 +42,9 @@ impl Attempt<'_> {
         let equal = self.find_equal(&catalog, &plan, &objects, &reading).await?;
         let todo = self.to_stage(&catalog, &plan, equal);
         let staged = self.stage_all(todo, Vec::new(), false, &counts, log).await?;
+        if !self.options.compares {
+            self.foresee_refusals(&catalog, &staged).await?;
+        }
         self.warn_undecided(&staged, log);
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         log.after_counts = log.before_counts.clone();
@@ -66,6 +71,30 @@ impl Attempt<'_> {
         for (shown, outcome) in &log.tables_restored {
             let described = log.tables.entry(shown.clone()).or_default();
             (described.inserted, described.deleted) = (outcome.inserted, outcome.deleted);
+        }
+        Ok(())
+    }
+
+    /// Fails as a restore would that has something to write and may not: as far as that can be told without writing.
+    async fn foresee_refusals(&self, catalog: &Catalog, staged: &[Staged]) -> Result<(), Failure> {
+        let client = &self.session.client;
+        let written = || staged.iter().filter(|s| !s.difference.is_none());
+        let plan =
+            RestorePlan { tables: written().map(|s| s.table.clone()).collect(), ..RestorePlan::default() };
+        if plan.tables.is_empty() {
+            return Ok(());
+        }
+        let replica_role = triggers::set_replica_role(client).await?;
+        if let Some(failure) = triggers::would_fail(client, catalog, &plan, replica_role).await? {
+            return Err(failure);
+        }
+        for at in written().filter(|s| s.difference.different + s.difference.live_only > 0) {
+            // The server looks at the table, and fires no trigger: a published one without replica identity takes none.
+            let sql = format!("EXPLAIN DELETE FROM {}", at.table.from_item);
+            client.query_typed(&sql, &[]).await.map_err(|error| {
+                let failure = Failure::from_server(&error);
+                Failure { what: format!("table {}: {}", at.table.shown, failure.what), ..failure }
+            })?;
         }
         Ok(())
     }

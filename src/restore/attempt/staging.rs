@@ -176,7 +176,10 @@ impl Attempt<'_> {
 
     /// Rows of the table in the archive.
     fn archived_rows(&self, table: &TablePlan) -> u64 {
-        self.archive.table_chunks(table.index).iter().map(|c| c.rows).sum()
+        match &table.places {
+            Some(places) => places.count(self.archive, table.index),
+            None => self.archive.table_chunks(table.index).iter().map(|c| c.rows).sum(),
+        }
     }
 
     /// What of a table is to be compared, and the ranges that are not.

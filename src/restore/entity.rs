@@ -1,0 +1,223 @@
+//! Rows of an archive that are chosen by where they stand: those of an entity, or those that chosen tables need.
+//!
+//! In mode `exact` an entity loses the live rows that belong to it, by referring to it, and that it does not have in the
+//! archive. Rows that it only needs are somebody else's, too, and never go; nor does a row whose key the archive has
+//! elsewhere: it has come to this entity from another one, which would lose it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::RestoreOptions;
+use super::plan::{RestorePlan, TablePlan};
+use super::report;
+use crate::archive::decompression::Decompressor;
+use crate::archive::error::ArchiveError;
+use crate::archive::in_order::in_order;
+use crate::archive::model::Chunk;
+use crate::archive::reader::Archive;
+use crate::closure::archive::{ChosenRows, TableRows};
+use crate::closure::{self, Scope, Tree};
+use crate::failure::{Failure, FailureKind};
+use crate::postgres::catalog::Catalog;
+use crate::postgres::quote;
+use crate::postgres::tid::Tid;
+use crate::row::order::Values;
+use crate::row::{CellForm, Cells, text_of};
+use crate::selection::TableFilter;
+
+/// Which rows are chosen by where they stand.
+#[derive(Clone, Debug, Default)]
+pub enum Chosen {
+    /// No more than tables and conditions say.
+    #[default]
+    All,
+    /// What belongs to some rows, and what that needs.
+    Entity(Scope),
+    /// All rows of chosen tables, and of others those that these need.
+    WithReferences,
+}
+
+/// The rows that the options choose, and how they were found; none where all are.
+pub async fn choose(
+    archive: &Arc<Archive>,
+    options: &RestoreOptions,
+    cancel: &CancellationToken,
+) -> Result<Option<(ChosenRows, Tree)>, Failure> {
+    let (archive, chosen, threads) = (archive.clone(), options.chosen.clone(), options.jobs);
+    let (filter, cancel) = (options.filter.clone(), cancel.clone());
+    let found = tokio::task::spawn_blocking(move || find(&archive, &chosen, &filter, threads, &cancel)).await;
+    let found =
+        found.unwrap_or_else(|e| Err(Failure::failed(format!("looking for the rows ended abnormally: {e}"))));
+    found.map_err(|f| f.state("the target is untouched"))
+}
+
+/// The same at once. `filter` has the tables whose references are wanted. Blocks.
+pub fn find(
+    archive: &Arc<Archive>,
+    chosen: &Chosen,
+    filter: &TableFilter,
+    threads: usize,
+    cancel: &CancellationToken,
+) -> Result<Option<(ChosenRows, Tree)>, Failure> {
+    match chosen {
+        Chosen::All => Ok(None),
+        Chosen::Entity(scope) => closure::archive::entity(archive, scope, threads, cancel).map(Some),
+        Chosen::WithReferences => {
+            let tables = &archive.header().tables;
+            let mut rows = ChosenRows::none(tables.len());
+            for (number, _) in (0..).zip(tables).filter(|(_, t)| filter.wants(&t.schema, &t.name)) {
+                rows.set(number, TableRows::All);
+            }
+            closure::archive::references(archive, rows, threads, cancel).map(Some)
+        }
+    }
+}
+
+/// The tables of the target in which rows may be that belong to the entity and are too many.
+pub fn reach(catalog: &Catalog, options: &RestoreOptions) -> Result<HashSet<u32>, Failure> {
+    match &options.chosen {
+        Chosen::Entity(scope) if options.deletes() => {
+            Ok(closure::live::reach_down(catalog, scope)?.into_iter().collect())
+        }
+        _ => Ok(HashSet::new()),
+    }
+}
+
+/// Says of each table which live rows may go, once nobody else can write them.
+pub async fn limit(
+    client: &Client,
+    catalog: &Catalog,
+    archive: &Arc<Archive>,
+    options: &RestoreOptions,
+    plan: &mut RestorePlan,
+) -> Result<(), Failure> {
+    let live = match &options.chosen {
+        Chosen::Entity(scope) if options.deletes() => {
+            closure::live::belonging(client, catalog, scope).await?
+        }
+        _ => return Ok(()),
+    };
+    for table in &mut plan.tables {
+        let leaves = catalog.relation(table.relation).map(|r| catalog.leaves(r)).unwrap_or_default();
+        let own: Vec<(u32, &Vec<Tid>)> =
+            leaves.iter().filter_map(|leaf| Some((leaf.oid, live.get(&leaf.oid)?))).collect();
+        let too_many = not_archived(client, archive, table, &own, options.jobs).await?;
+        table.removable.retain(|condition| condition != NONE);
+        table.removable.push(format!("WHERE {}", among(&too_many)));
+    }
+    Ok(())
+}
+
+/// Of a table of which some rows are chosen no live row goes, unless it is known to belong to them.
+pub const NONE: &str = "WHERE false";
+
+/// The condition that a row is one of these, by tables and places.
+fn among<'t>(rows: impl IntoIterator<Item = (&'t u32, &'t Vec<String>)>) -> String {
+    let of_leaf = rows.into_iter().filter(|(_, tids)| !tids.is_empty()).map(|(oid, tids)| {
+        let list = tids.iter().map(|tid| format!("\"{tid}\"")).collect::<Vec<_>>().join(",");
+        format!("(tableoid = {oid} AND ctid = ANY ('{{{list}}}'::pg_catalog.tid[]))")
+    });
+    let any: Vec<String> = of_leaf.collect();
+    if any.is_empty() { "false".to_owned() } else { any.join(" OR ") }
+}
+
+/// Those of these live rows whose key the archive does not have, by table and place.
+async fn not_archived(
+    client: &Client,
+    archive: &Arc<Archive>,
+    table: &TablePlan,
+    live: &[(u32, &Vec<Tid>)],
+    threads: usize,
+) -> Result<BTreeMap<u32, Vec<String>>, Failure> {
+    let all: BTreeMap<u32, Vec<String>> =
+        live.iter().map(|(oid, tids)| (*oid, tids.iter().map(ToString::to_string).collect())).collect();
+    let archived = archive.header().tables.get(table.index as usize);
+    let (Some(key), Some(archived)) = (&table.key, archived) else { return Ok(all) };
+    if all.values().all(Vec::is_empty) {
+        return Ok(all);
+    }
+    let columns = key.columns.iter().map(|column| {
+        let place = table.columns.iter().position(|c| *c == column.name)?;
+        // The archive may have columns that are left out, and others by an older name.
+        let taken = (0..archived.columns.len()).filter(|n| !table.left_out.get(*n).copied().unwrap_or(false));
+        let n = taken.collect::<Vec<_>>().get(place).copied()?;
+        let of = &archived.columns[n];
+        Some((n, of.form, Values::of_type(&of.type_name), format!("x.{}", quote::ident(&column.name))))
+    });
+    let Some(columns) = columns.collect::<Option<Vec<_>>>() else { return Ok(BTreeMap::new()) };
+    let names: Vec<&str> = columns.iter().map(|(.., name)| name.as_str()).collect();
+    let select = format!(
+        "SELECT x.tableoid, x.ctid, {} FROM (SELECT tableoid, ctid, * FROM {} WHERE {}) AS x",
+        names.join(", "),
+        table.from_item,
+        among(&all)
+    );
+    let forms = [CellForm::Text; 2].into_iter().chain(columns.iter().map(|(_, form, ..)| *form)).collect();
+    let mut keys: HashMap<Vec<u8>, (String, String)> = HashMap::new();
+    report::copied(client, &select, table.copy_options, forms, |cells| {
+        let text = |cell: &[u8]| {
+            let text = text_of(CellForm::Text, cell).unwrap_or_default();
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let mut key = Vec::new();
+        for ((_, form, values, _), cell) in columns.iter().zip(&cells[2..]) {
+            push(&mut key, *form, *values, cell);
+        }
+        keys.insert(key, (text(cells[0]), text(cells[1])));
+        Ok(())
+    })
+    .await?;
+    let (archive, index) = (archive.clone(), table.index);
+    let work = move || -> Result<HashMap<Vec<u8>, (String, String)>, Failure> {
+        let invalid = |e: ArchiveError| Failure::from_archive(&e);
+        let wanted = &keys;
+        let read = |own: &mut Decompressor, chunk: &Chunk| {
+            let rows = archive.read_rows_with(chunk, own).map_err(invalid)?;
+            let (mut found, mut key) = (Vec::new(), Vec::new());
+            for line in rows.rows() {
+                key.clear();
+                let cells: Result<Vec<&[u8]>, _> = Cells::new(line).collect();
+                let cells = cells.map_err(|e| Failure::new(FailureKind::Archive, e.to_string()))?;
+                for (place, form, values, _) in &columns {
+                    push(&mut key, *form, *values, cells.get(*place).copied().unwrap_or(b"null"));
+                }
+                if wanted.contains_key(&key) {
+                    found.push(key.clone());
+                }
+            }
+            Ok(found)
+        };
+        let mut archived = HashSet::new();
+        let state = || archive.decompressor().map_err(invalid);
+        in_order(&archive.table_chunks(index), threads, state, read, |found| {
+            archived.extend(found);
+            Ok::<_, Failure>(ControlFlow::Continue(()))
+        })?;
+        keys.retain(|key, _| !archived.contains(key));
+        Ok(keys)
+    };
+    let found = tokio::task::spawn_blocking(work).await;
+    let found =
+        found.unwrap_or_else(|e| Err(Failure::failed(format!("looking for keys ended abnormally: {e}"))))?;
+    let mut too_many: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for (oid, tid) in found.into_values() {
+        too_many.entry(oid.parse().unwrap_or_default()).or_default().push(tid);
+    }
+    Ok(too_many)
+}
+
+fn push(key: &mut Vec<u8>, form: CellForm, values: Values, cell: &[u8]) {
+    match text_of(form, cell) {
+        None => key.push(0),
+        Some(text) => {
+            let text = values.canonical(&text);
+            key.push(1);
+            key.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            key.extend_from_slice(&text);
+        }
+    }
+}
