@@ -6,7 +6,15 @@
 /// `version` is `server_version_num`. To be run inside a transaction.
 pub fn statements(version: u32) -> String {
     let mut sql = String::with_capacity(1024);
+    // The clocks first: that of the transaction has been running since BEGIN.
+    if version >= 170_000 {
+        sql.push_str("SET LOCAL transaction_timeout = 0;");
+    }
     for (name, value) in [
+        // Long work is the rule here; the operator's Ctrl-C is the time-out.
+        ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
         // Names print qualified, and no object of the user's can stand in for a built-in one (CVE-2018-1058).
         ("search_path", "''"),
         // One text for one value: manual, 20.11.2 and 9.
@@ -24,17 +32,10 @@ pub fn statements(version: u32) -> String {
         ("row_security", "off"),
         // Chunks hold the rows in page order.
         ("synchronize_seqscans", "off"),
-        // Long work is the rule here; the operator's Ctrl-C is the time-out.
-        ("statement_timeout", "0"),
-        ("lock_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
         // Compiling a COPY costs more than it saves.
         ("jit", "off"),
     ] {
         sql.push_str(&format!("SET LOCAL {name} = {value};"));
-    }
-    if version >= 170_000 {
-        sql.push_str("SET LOCAL transaction_timeout = 0;");
     }
     sql
 }

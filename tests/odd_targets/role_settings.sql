@@ -10,7 +10,7 @@ DO $$ DECLARE setting text; BEGIN
     'lock_timeout = 20', 'bytea_output = escape', 'datestyle = ''German''']
   LOOP EXECUTE format('ALTER ROLE shopkeeper IN DATABASE %I SET ', current_database()) || setting; END LOOP;
   IF current_setting('server_version_num')::int >= 170000 THEN
-    EXECUTE format('ALTER ROLE shopkeeper IN DATABASE %I SET transaction_timeout = 20', current_database());
+    EXECUTE format('ALTER ROLE shopkeeper IN DATABASE %I SET transaction_timeout = 60', current_database());
   END IF;
 END $$;
 
