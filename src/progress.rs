@@ -72,6 +72,8 @@ pub enum Event {
         /// Which phase.
         phase: Phase,
     },
+    /// What the server holds for this work from now on, and who is kept waiting by it: for whoever pauses it.
+    Holds(String),
     /// Something the operator should know and that needs no action.
     Info(String),
     /// Something the operator should know and may have to act on.
@@ -108,6 +110,11 @@ impl Events {
     /// Emits one event.
     pub fn emit(&self, event: Event) {
         self.0.event(&event);
+    }
+
+    /// Emits [`Event::Holds`].
+    pub fn holds(&self, what: impl Into<String>) {
+        self.emit(Event::Holds(what.into()));
     }
 
     /// Emits [`Event::Info`].

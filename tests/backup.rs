@@ -357,3 +357,56 @@ fn an_index_can_be_rebuilt_while_several_workers_read_its_table() {
     database.execute("SET statement_timeout = '60s'; REINDEX TABLE big");
     running.wait_for(std::time::Duration::from_secs(60)).expect_code(0);
 }
+
+/// Until rows of the table come in, slowly.
+fn slowly(pgkeep: &Pgkeep, url: &str) -> support::Running {
+    let running = pgkeep.spawn(&["backup", "--jobs", "1", "--max-rate", "2M", "--table", "big"]);
+    wait_until("rows are on their way", 60, || {
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %' AND datname = current_database()";
+        try_query(url, sql).is_ok_and(|rows| !rows.is_empty())
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    running
+}
+
+#[test]
+fn a_backup_that_is_paused_says_what_it_holds_and_goes_on() {
+    let database = shared(None).database("paused");
+    database.execute(TWO_TABLES);
+    let pgkeep = Pgkeep::on(&database.url);
+    let running = slowly(&pgkeep, &database.url);
+    running.pause();
+    let locks = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                  WHERE relation = 'big'::regclass AND mode = 'AccessShareLock' AND application_name LIKE 'pgkeep%'";
+    assert_ne!(database.value(locks), "0");
+    database.execute("UPDATE big SET amount = 0");
+    running.go_on();
+    let run = running.wait().expect_code(0);
+    run.says("paused; held on the server since ")
+        .says("a snapshot, because of which VACUUM")
+        .says("on its tables (1)");
+    run.says("fg, or kill -CONT ").says("going on");
+    let archive = pgkeep.only_file("backups").to_str().unwrap().to_owned();
+    // The snapshot is that of the beginning.
+    assert_eq!(sum(&pgkeep, &archive, "big"), 150_000 * 100);
+}
+
+#[test]
+fn a_backup_that_is_ended_early_says_what_it_had() {
+    let database = shared(None).database("ended_early");
+    database.execute(TWO_TABLES);
+    let pgkeep = Pgkeep::on(&database.url);
+    let running = slowly(&pgkeep, &database.url);
+    running.interrupt();
+    let run = running.wait().expect_code(130);
+    run.says("no archive was left behind").says(" rows of 1 table (").says("a backup starts anew");
+    assert!(pgkeep.files("backups").is_empty());
+    let running = slowly(&pgkeep, &database.url);
+    running.kill_9();
+    running.wait();
+    let run = pgkeep.ok(&["backup", "--table", "small"]);
+    run.says("an earlier backup was killed before its end: it had written ").says("this one starts anew");
+    assert_eq!(pgkeep.files("backups").len(), 1);
+    let run = pgkeep.ok(&["backup", "--table", "small"]);
+    assert!(!run.stderr.contains("an earlier backup"), "{}", run.stderr);
+}

@@ -13,6 +13,7 @@ use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::FlockOperation;
 
@@ -117,16 +118,25 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Removes temporary files of writers that are gone from a folder, and returns how many there were. Files whose
+/// A file that a killed process has left.
+#[derive(Debug)]
+pub struct Stale {
+    /// How long it was.
+    pub bytes: u64,
+    /// When it was last written to.
+    pub written: Option<SystemTime>,
+}
+
+/// Removes temporary files of writers that are gone from a folder, and returns what they were. Files whose
 /// writer is alive, on this machine or (where the file system shares locks) another, are left alone. A folder that does
 /// not exist has none.
-pub fn remove_stale_temps(folder: &Path) -> Result<u64, ArchiveError> {
+pub fn remove_stale_temps(folder: &Path) -> Result<Vec<Stale>, ArchiveError> {
     let io = |source| ArchiveError::Io { action: "tidy", path: folder.to_owned(), source };
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(io)?,
     };
-    let mut removed = 0;
+    let mut removed = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io)?;
         if !is_temporary_name(&entry.file_name()) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
@@ -138,7 +148,11 @@ pub fn remove_stale_temps(folder: &Path) -> Result<u64, ArchiveError> {
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
             && fs::remove_file(&path).is_ok()
         {
-            removed += 1;
+            let metadata = file.metadata().ok();
+            removed.push(Stale {
+                bytes: metadata.as_ref().map_or(0, fs::Metadata::len),
+                written: metadata.and_then(|m| m.modified().ok()),
+            });
         }
     }
     Ok(removed)
@@ -309,10 +323,10 @@ mod tests {
         // The number of a process that lives does not save a file whose lock is gone.
         let process = std::process::id();
         fs::write(folder.path().join(format!(".dead.json.pgkeep-tmp-{process}-7")), b"half").unwrap();
-        assert_eq!(remove_stale_temps(folder.path()).unwrap(), 1);
+        assert_eq!(remove_stale_temps(folder.path()).unwrap().len(), 1);
         assert_eq!(names(folder.path()).len(), kept.len() + 1);
         alive.commit().unwrap();
-        assert_eq!(remove_stale_temps(&folder.path().join("nowhere")).unwrap(), 0);
+        assert!(remove_stale_temps(&folder.path().join("nowhere")).unwrap().is_empty());
     }
 
     #[test]

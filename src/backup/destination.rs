@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+
 use super::dump::Dump;
+use super::unfinished::mebibytes;
 use crate::archive::error::ArchiveError;
 use crate::archive::file::{self, AtomicFile};
 use crate::archive::model::Header;
@@ -37,7 +40,16 @@ pub async fn to_folder(
     folders::create_private_folder(folder)
         .map_err(|e| Failure::from_io(format!("creating folder {}", folder.display()), &e))?;
     // What a killed run left behind; a failure to tidy is no reason not to back up.
-    let _ = file::remove_stale_temps(folder);
+    for stale in file::remove_stale_temps(folder).unwrap_or_default() {
+        let until = stale
+            .written
+            .map(|at| DateTime::<Utc>::from(at).format(" until %Y-%m-%d %H:%M:%S UTC").to_string());
+        dump.events.info(format!(
+            "an earlier backup was killed before its end: it had written {}{}, of a snapshot that is gone; that is removed, and this one starts anew",
+            mebibytes(stale.bytes),
+            until.unwrap_or_default()
+        ));
+    }
     let ending = dump.compression.extension();
     let first = folders::candidates(folder, stem, ending).find(|path| !path.exists());
     let first = first.unwrap_or_else(|| folder.join(format!("{stem}.{ending}")));

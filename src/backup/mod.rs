@@ -15,6 +15,7 @@ pub mod plannable;
 pub mod readable;
 pub mod run;
 pub mod snapshot;
+mod unfinished;
 mod units;
 mod work;
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::destination::{to_file, to_folder};
 use super::dump::{Dump, Starts};
 use super::snapshot::{self, Snapshot};
+use super::unfinished::Had;
 use super::{BackupOptions, BackupResult, Content, Destination, Roles, header};
 use crate::archive::model::{Header, Source};
 use crate::archive::writer::{ArchiveWriter, Summary};
@@ -43,6 +44,8 @@ pub async fn run(
             .next("choose another name with --out, or move the file away"));
     }
     let started = Instant::now();
+    let had = Had::default();
+    let events = &had.listen(events);
     let session = lead(connector, events, cancel).await?;
     let backup = Backup { connector, folders, options, events, cancel, session: &session };
     let result = tokio::select! {
@@ -58,12 +61,16 @@ pub async fn run(
         }
         Err(failure) => {
             stop(&session).await;
-            Err(failure.state(match options.destination {
+            let failure = failure.state(match options.destination {
                 Destination::Stdout => {
                     "what went to standard output is not a whole archive; the database was only read"
                 }
                 _ => "no archive was left behind; the database was only read",
-            }))
+            });
+            Err(match had.describe() {
+                Some(had) => Failure { state: format!("{}; {had}", failure.state), ..failure },
+                None => failure,
+            })
         }
     }
 }
@@ -98,6 +105,10 @@ impl Backup<'_> {
         let second = workers.first().map(|s| &s.client);
         let taken = snapshot::take(&session.client, second, tables, host, options, self.events).await?;
         let (started_at, taken_at) = (Utc::now(), Instant::now());
+        self.events.holds(format!(
+            "a snapshot, because of which VACUUM removes no row that has died since, and ACCESS SHARE locks on its tables ({}), for which only DROP, TRUNCATE and ALTER wait",
+            taken.plan.parts.len()
+        ));
         let Snapshot { catalog, plan, id, schema, chosen } = taken;
         let (catalog, plan, id) = (&catalog, &plan, &id);
         self.check().await?;

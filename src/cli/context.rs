@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rustix::process::{Signal, getpid, kill_process};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +75,13 @@ impl Context {
             answered: AtomicBool::new(false),
             target: OnceLock::new(),
         }
+    }
+
+    /// Stops this process until somebody lets it go on (SIGCONT), as the shell's `fg` does.
+    pub fn pause(&self) {
+        self.screen.pause(|| {
+            let _ = kill_process(getpid(), Signal::STOP);
+        });
     }
 
     /// How to reach the database: flag, environment or file, else `DATABASE_URL`, else libpq's variables.

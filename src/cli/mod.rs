@@ -177,6 +177,15 @@ fn on_runtime<F: Future<Output = Result<Ending, Failure>> + Send + 'static>(
                 }
             });
         }
+        // Ctrl-Z: what stays held on the server is said before the process stops.
+        let mut stops = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))
+            .map_err(|e| Failure::from_io("listening for signals", &e))?;
+        let pausing = context.clone();
+        tokio::spawn(async move {
+            while stops.recv().await.is_some() {
+                pausing.pause();
+            }
+        });
         // Whoever limits the size of files (`ulimit -f`) is told so by the write that fails, not by a sudden death that
         // leaves half an archive and a log that says `running`.
         let _file_size = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))

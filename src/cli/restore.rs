@@ -56,6 +56,9 @@ pub struct RestoreArgs {
     /// Commit the tables that can be restored, leave the others as they were, and end with exit code 3
     #[arg(long, env = "PGKEEP_KEEP_GOING")]
     pub keep_going: bool,
+    /// Go on with a restore into an empty database that was interrupted; one that is begun so is not undone when it is
+    #[arg(long, env = "PGKEEP_RESUME", conflicts_with_all = ["dry_run", "keep_going"])]
+    pub resume: bool,
     /// Tables that the archive must hold, and not empty
     #[arg(long, value_name = "TABLE", env = "PGKEEP_CRITICAL", value_delimiter = ',')]
     pub critical: Vec<String>,
@@ -192,6 +195,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failur
         // Definitions are small, and who brings some back is in the middle of repairing something.
         safe: args.safe || !objects.only.is_empty(),
         keep_going: args.keep_going,
+        resume: args.resume,
         dry_run: args.dry_run,
         samples: args.sample.unwrap_or_default(),
         lock_timeout: args.shared.lock_timeout,

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
 use super::context::printable_lines;
@@ -42,6 +42,8 @@ struct Running {
 
 struct State {
     phases: HashMap<Phase, Running>,
+    /// What the server holds for this work, and since when.
+    holds: Option<(String, DateTime<Utc>)>,
     log: Option<File>,
 }
 
@@ -54,7 +56,7 @@ pub struct Screen {
 impl Screen {
     /// A screen without a log file.
     pub fn new(look: Look) -> Screen {
-        Screen { look, state: Mutex::new(State { phases: HashMap::new(), log: None }) }
+        Screen { look, state: Mutex::new(State { phases: HashMap::new(), holds: None, log: None }) }
     }
 
     /// Also writes to today's file in `logs/`. A folder that cannot be written to is said, and no reason to stop: the
@@ -146,6 +148,37 @@ impl Screen {
         }
     }
 
+    /// Says that the work is paused and what stays held meanwhile, and calls `stop`, which returns when it goes on. The bar is
+    /// gone until then, so that the shell's prompt stands by itself.
+    pub fn pause(&self, stop: impl FnOnce()) {
+        let held = match &self.state().holds {
+            Some((what, since)) => {
+                format!("held on the server since {}: {what}", since.format("%H:%M:%S UTC"))
+            }
+            None => "nothing is held on the server yet".to_owned(),
+        };
+        let process = std::process::id();
+        let text = format!(
+            "paused; {held}\n  to go on: fg, or kill -CONT {process}\n  to end it instead: kill {process} && kill -CONT {process}"
+        );
+        self.note("WARN", &text);
+        let state = self.state();
+        let bar = state.phases.values().find_map(|r| r.bar.as_ref());
+        let paused = || {
+            let _ = writeln!(std::io::stderr(), "{text}");
+            stop();
+            let _ = writeln!(std::io::stderr(), "going on");
+        };
+        match bar {
+            Some(bar) => bar.suspend(paused),
+            None => paused(),
+        }
+        // The time that it stood still says nothing of how fast it is.
+        state.phases.values().filter_map(|r| r.bar.as_ref()).for_each(ProgressBar::reset_eta);
+        drop(state);
+        self.note("INFO", "going on");
+    }
+
     fn finish(&self, phase: Phase) {
         let Some(running) = self.state().phases.remove(&phase) else { return };
         if let Some(bar) = running.bar {
@@ -181,6 +214,7 @@ impl Listener for Screen {
             Event::Started { phase, total_bytes } => self.start(*phase, *total_bytes),
             Event::Advanced { phase, table, rows, bytes } => self.advance(*phase, table, *rows, *bytes),
             Event::Finished { phase } => self.finish(*phase),
+            Event::Holds(what) => self.state().holds = Some((what.clone(), Utc::now())),
             Event::Info(text) => {
                 self.note("INFO", text);
                 if !self.look.quiet {

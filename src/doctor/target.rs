@@ -13,6 +13,7 @@ use crate::restore::RestoreOptions;
 use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::plan::RestorePlan;
 use crate::restore::prepare::{Looked, look, prove};
+use crate::restore::rebuild::Building;
 use crate::restore::triggers::{set_replica_role, would_fail};
 
 /// Proves the archive, and holds it against the target as a restore does before it touches anything.
@@ -99,7 +100,7 @@ fn restorable(looked: Looked) -> Vec<Check> {
     if !looked.problems.is_empty() {
         return looked.problems.into_iter().map(|p| Check::failed(p.about, p.failure)).collect();
     }
-    if let Some((objects, _)) = &looked.rebuild {
+    if let Some(Building { objects, .. }) = &looked.rebuild {
         let found = format!(
             "can be restored: the target holds nothing yet, and gets {}",
             count(objects.len(), "object")

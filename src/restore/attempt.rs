@@ -18,6 +18,7 @@ use super::log::{LogFile, RestoreLog, TableFailure, TableOutcome};
 use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::reading::Reading;
+use super::rebuild::ledger;
 use super::staging_schema::StagingSchema;
 use super::triggers::{self, Held};
 use super::{Mode, RestoreOptions, entity, large_objects, lock, safety, sequences, stage, verify};
@@ -107,6 +108,10 @@ impl Attempt<'_> {
         let replica_role = triggers::set_replica_role(client).await?;
 
         let Locked { catalog, mut plan, objects, live } = self.lock().await?;
+        self.events.holds(format!(
+            "one transaction with locks on its tables ({}): others read them, and whoever writes to them waits; other restores wait, too",
+            plan.tables.len()
+        ));
         self.check(&catalog, &plan, log)?;
         entity::limit(client, &catalog, self.archive, self.options, &mut plan).await?;
         log.objects_differing = objects.differing.clone();
@@ -146,6 +151,9 @@ impl Attempt<'_> {
             log.before_counts.insert(table.shown.clone(), large_objects::count(client).await?);
         }
         self.save(log)?;
+        if ledger::remove_left(client).await? {
+            self.events.info("a restore was interrupted here: without --resume this one does not go on with it, and takes what it made for the target's own");
+        }
 
         let (catalog, plan, counts) = self.make_before(catalog, plan, &objects, log).await?;
         self.say_notes(&plan, log);

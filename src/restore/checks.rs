@@ -5,7 +5,6 @@ use super::log::{CheckResult, RestoreLog};
 use crate::check::{self, Limits};
 use crate::failure::Failure;
 use crate::postgres::connect::Session;
-use crate::postgres::settings;
 use crate::progress::Events;
 
 /// Runs them in the transaction that is open; one that fails is the restore's failure, with `--keep-going`, too: a check
@@ -48,20 +47,4 @@ pub async fn run(
         return Ok(());
     }
     Err(failure.next("restore other tables along, or another archive; or see the rows: restore with --safe --no-checks, run pgkeep check, and roll back"))
-}
-
-/// The same where no transaction is open.
-pub async fn run_alone(
-    session: &Session,
-    options: &RestoreOptions,
-    events: &Events,
-    log: &mut RestoreLog,
-) -> Result<(), Failure> {
-    if options.checks.is_empty() {
-        return Ok(());
-    }
-    let settings = settings::statements(session.server_version_num);
-    session.client.batch_execute(&format!("BEGIN TRANSACTION READ ONLY; {settings}")).await?;
-    run(session, options, events, log).await?;
-    Ok(session.client.batch_execute("ROLLBACK").await?)
 }

@@ -37,13 +37,18 @@ pub async fn connect(
     }
 }
 
-/// Refuses where there is such a database already.
-pub async fn check_absent(client: &Client, name: &str) -> Result<(), Failure> {
+/// Whether there is such a database already.
+pub async fn exists(client: &Client, name: &str) -> Result<bool, Failure> {
     let sql = format!(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = {})",
         crate::postgres::quote::literal(name)
     );
-    if client.query_typed(&sql, &[]).await?[0].get(0) {
+    Ok(client.query_typed(&sql, &[]).await?[0].get(0))
+}
+
+/// Refuses where there is such a database already.
+pub async fn check_absent(client: &Client, name: &str) -> Result<(), Failure> {
+    if exists(client, name).await? {
         return Err(Failure::usage(format!("--create: database {name} exists already"))
             .state("the target is untouched")
             .next("restore into it without --create, name another database with -d, or remove this one (dropdb) first"));

@@ -150,6 +150,9 @@ pub struct RestoreLog {
     pub foreign_keys_held: BTreeMap<String, String>,
     /// The transaction's id on the server, once it has one: tells after a crash whether it was committed.
     pub transaction_id: Option<String>,
+    /// Of a restore that was resumed: the logs of the runs before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumes: Vec<String>,
     /// Things the operator should know.
     pub warnings: Vec<String>,
     /// What went wrong.
@@ -199,6 +202,7 @@ impl RestoreLog {
             triggers_held_by: None,
             foreign_keys_held: BTreeMap::new(),
             transaction_id: None,
+            resumes: Vec::new(),
             warnings: Vec::new(),
             error: None,
             next_step: None,

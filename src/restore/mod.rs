@@ -91,6 +91,9 @@ pub struct RestoreOptions {
     pub rollback: bool,
     /// Whether to commit what could be restored when some tables could not.
     pub keep_going: bool,
+    /// Whether to go on with what an interrupted restore into an empty database has committed, and to leave there what
+    /// this one has, should it be interrupted.
+    pub resume: bool,
     /// Whether to say what would be done, and do nothing.
     pub dry_run: bool,
     /// Of a dry run: of how many rows of each kind, in each table, it is to say what they are.
@@ -125,6 +128,7 @@ impl RestoreOptions {
             safe: false,
             rollback: false,
             keep_going: false,
+            resume: false,
             dry_run: false,
             samples: 0,
             compares: false,

@@ -1,12 +1,13 @@
 //! Before a restore: the archive is proven whole and the target looked at. Nothing is touched.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
+use super::rebuild::{Building, ledger};
 use super::stage::BUILT_IN_FIRST_PATH;
 use super::{RestoreOptions, create, entity, lock, objects, requirements};
 use crate::archive::error::ArchiveError;
@@ -44,8 +45,8 @@ pub struct Prepared {
     pub objects_replaced: Vec<String>,
     /// Tables of the target that the archive does not have, and might have, as shown.
     pub others: Vec<String>,
-    /// For a target that is as good as new: the objects to make, and those that are there, by identity.
-    pub(super) rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
+    /// For a target that is as good as new: what is to be built.
+    pub(super) rebuild: Option<Building>,
 }
 
 impl Prepared {
@@ -83,7 +84,7 @@ pub async fn prepare(
             events.warn(format!("a foreign key was not followed: {why}"));
         }
     }
-    if options.objects.create {
+    if options.objects.create && !goes_on_in_database(connector, &options, events, cancel).await? {
         return prepare_to_create(connector, folders, archive, options, events, cancel).await;
     }
     let session = lead(connector, events, cancel).await?;
@@ -152,6 +153,22 @@ fn check_has_all_rows(archive: &Archive, options: &RestoreOptions) -> Result<(),
     .next("restore it in mode upsert, which leaves other rows alone: pgkeep restore --safe --file FILE"))
 }
 
+/// Whether the database that is to be made is there already, and an interrupted restore may have made it.
+async fn goes_on_in_database(
+    connector: &Connector,
+    options: &RestoreOptions,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<bool, Failure> {
+    if !options.resume {
+        return Ok(false);
+    }
+    let session = create::connect(connector, events, cancel).await?;
+    let is_there = create::exists(&session.client, &connector.info().dbname).await;
+    stop(&session).await;
+    is_there
+}
+
 /// The same for a database that is not there yet.
 async fn prepare_to_create(
     connector: &Connector,
@@ -182,7 +199,11 @@ async fn prepare_to_create(
         deletes_rows: false,
         objects_replaced: Vec::new(),
         others: Vec::new(),
-        rebuild: Some((archived.map_err(|f| f.state("the target is untouched"))?, HashMap::new())),
+        rebuild: Some(Building {
+            objects: archived.map_err(|f| f.state("the target is untouched"))?,
+            makes_database: true,
+            ..Building::default()
+        }),
         options,
         connector: connector.clone(),
         folders: folders.clone(),
@@ -213,8 +234,8 @@ pub struct Looked {
     pub deletes_rows: bool,
     /// Tables of the target that the archive does not have, and might have, as shown.
     pub others: Vec<String>,
-    /// For a target that is as good as new: the objects to make, and those that are there, by identity.
-    pub rebuild: Option<(Vec<Object>, HashMap<String, Object>)>,
+    /// For a target that is as good as new, or that an interrupted restore has left: what is to be built.
+    pub rebuild: Option<Building>,
     /// What is in the way. With any, what else there is to know is not looked for.
     pub problems: Vec<Problem>,
 }
@@ -275,7 +296,12 @@ async fn look_within(
             && !options.keep_going
             && options.objects.only.is_empty()
             && options.rows.is_all();
-        if alone && objects::is_as_new(&live, &archived) {
+        let is_as_new = alone && objects::is_as_new(&live, &archived);
+        let mut resumed = None;
+        if options.resume {
+            resumed = ledger::find(client, archive, options, &archived, (alone, is_as_new)).await?;
+        }
+        if is_as_new || resumed.is_some() {
             looked.note("needs", requirements::check(client, &archived, schema, &options.objects).await);
             let coming: Vec<Object> = {
                 let there: HashSet<&str> = live.objects.iter().map(|o| o.identity.as_str()).collect();
@@ -283,8 +309,7 @@ async fn look_within(
             };
             let may = requirements::check_may_make(client, &coming, &options.objects).await;
             looked.note("privileges", may);
-            let there = live.objects.into_iter().map(|o| (o.identity.clone(), o));
-            looked.rebuild = Some((archived, there.collect()));
+            looked.rebuild = Some(Building::new(archived, live, resumed));
             return Ok(looked);
         }
         let planned = objects::plan(archive.header(), &archived, &live, options, &HashSet::new());

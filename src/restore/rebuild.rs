@@ -8,6 +8,7 @@ mod after;
 mod dismantle;
 mod extensions;
 mod foreign_keys;
+pub mod ledger;
 mod load;
 mod pool;
 mod resources;
@@ -16,8 +17,10 @@ mod rows;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
+use self::ledger::{Done, Ledger, Step};
 use super::RestoreOptions;
 use super::checks;
 use super::create;
@@ -37,10 +40,32 @@ use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
 use crate::postgres::{ddl, settings};
 use crate::progress::{Event, Events, Phase};
-use crate::schema::{Database, Kind, Object, Section};
+use crate::schema::{Database, Kind, Object, Schema, Section};
 
 /// Objects that are made in one transaction: few enough for the server's table of locks.
 const BATCH: usize = 500;
+
+/// What is to be built in a target.
+#[derive(Debug, Default)]
+pub struct Building {
+    /// The objects to make, in order.
+    pub objects: Vec<Object>,
+    /// Those that are there already, by identity.
+    pub there: HashMap<String, Object>,
+    /// How far an earlier run has come with it.
+    pub resumed: Option<Done>,
+    /// Whether the database itself is made first.
+    pub makes_database: bool,
+}
+
+impl Building {
+    /// Of these objects in a database that holds `live`, of which an earlier run may have made some.
+    pub fn new(objects: Vec<Object>, live: Schema, resumed: Option<Done>) -> Building {
+        let is_older = |o: &Object| resumed.as_ref().is_none_or(|done| done.there.contains(&o.identity));
+        let there = live.objects.into_iter().filter(is_older).map(|o| (o.identity.clone(), o)).collect();
+        Building { objects, there, resumed, makes_database: false }
+    }
+}
 
 /// What a rebuild works with.
 pub struct Rebuild<'a> {
@@ -62,10 +87,13 @@ pub struct Rebuild<'a> {
     pub cancel: &'a CancellationToken,
     /// The log's file.
     pub file: Option<&'a LogFile>,
+    /// How far an earlier run has come, and this one comes.
+    pub ledger: &'a Ledger,
 }
 
 impl Rebuild<'_> {
-    /// Rebuilds the database. On failure what was made is removed again, and the failure says so.
+    /// Rebuilds the database. On failure what was made is removed again, and the failure says so; where the restore is to be
+    /// resumed, it stays.
     pub async fn run(&self, log: &mut RestoreLog) -> Result<(), Failure> {
         let mut workers = Vec::new();
         let made = tokio::select! {
@@ -82,6 +110,10 @@ impl Rebuild<'_> {
             let _ = tokio::time::timeout(ROLLBACK_TIMEOUT, session.client.batch_execute("ROLLBACK")).await;
         }
         drop(workers);
+        if self.options.resume && self.ledger.is_kept() {
+            log.status = Status::Failed;
+            return Err(ledger::left(self, failure).await);
+        }
         let failure = dismantle::after_failure(self, failure, log).await;
         Err(extensions::say_altered(failure, &altered, log))
     }
@@ -156,6 +188,10 @@ impl Rebuild<'_> {
         };
         let Err(failure) = filled else { return Ok(()) };
         log.undo();
+        if self.options.resume && self.ledger.is_kept() {
+            log.status = Status::Failed;
+            return Err(ledger::left(self, failure).await);
+        }
         match create::unmake(self.connector, self.events, name).await {
             Ok(()) => {
                 log.status = Status::RolledBack;
@@ -185,6 +221,8 @@ impl Rebuild<'_> {
             self.take_archived_path(session).await?;
         }
         let after = after::After::new(self);
+        self.ledger.open(self, log).await?;
+        self.events.holds("nothing that others wait for, but other restores of this database");
 
         self.define(|o| o.section == Section::PreData).await?;
         if self.options.objects.data {
@@ -232,11 +270,10 @@ impl Rebuild<'_> {
         }
         self.privileges(log).await?;
         self.define(|o| o.kind.is_last() && o.kind != Kind::EventTrigger).await?;
-        self.define(|o| o.kind == Kind::EventTrigger).await?;
+        self.complete(log).await?;
         if let Some(left) = left {
             log.statements_left = left.take();
         }
-        checks::run_alone(self.session, self.options, self.events, log).await?;
         client
             .batch_execute(
                 "RESET synchronous_commit; RESET maintenance_work_mem; SELECT pg_catalog.set_config('pgkeep.search_path', '', false)",
@@ -249,6 +286,19 @@ impl Rebuild<'_> {
         log.verified = true;
         log.sum();
         Ok(())
+    }
+
+    /// Makes what would act upon all that was made before it, asks the user's own checks, and no longer says how far this has
+    /// come: all in one transaction, so that until then the restore can be resumed.
+    async fn complete(&self, log: &mut RestoreLog) -> Result<(), Failure> {
+        let client = &self.session.client;
+        let watching: Vec<&Object> = self.objects.iter().filter(|o| o.kind == Kind::EventTrigger).collect();
+        client.batch_execute(&self.begin()).await?;
+        self.ledger.remove(client).await?;
+        self.make_batch(client, &watching).await?;
+        client.batch_execute("SET LOCAL ROLE NONE").await?;
+        checks::run(self.session, self.options, self.events, log).await?;
+        Ok(client.batch_execute("COMMIT").await?)
     }
 
     /// Where nothing else says what the application's path is, what its archived database said: functions that checks
@@ -288,35 +338,51 @@ impl Rebuild<'_> {
     /// Makes those objects that `which` chooses, in order, over the leading connection.
     async fn define(&self, which: impl Fn(&Object) -> bool) -> Result<(), Failure> {
         let client = &self.session.client;
-        let style = &self.options.objects.style;
-        let chosen: Vec<&Object> = self.objects.iter().filter(|o| which(o)).collect();
+        let is_due = |o: &&Object| which(o) && !self.ledger.has(Step::Made, o);
+        let chosen: Vec<&Object> = self.objects.iter().filter(is_due).collect();
         let phase = Phase::Define;
         self.events.emit(Event::Started { phase, total_bytes: 0 });
         for batch in chosen.chunks(BATCH) {
             client.batch_execute(&self.begin()).await?;
-            for object in batch {
-                if let Some(live) = self.there.get(&object.identity) {
-                    change::adjust(client, object, live, style).await?;
-                }
-            }
-            let new: Vec<&Object> = batch.iter().copied().filter(|o| !self.is_there(o)).collect();
-            apply::run(client, &new, What::Definition, style).await?;
+            self.make_batch(client, batch).await?;
+            self.ledger.note(client, Step::Made, batch).await?;
             client.batch_execute("COMMIT").await?;
         }
         self.events.emit(Event::Finished { phase });
         Ok(())
     }
 
+    /// Makes objects in the transaction that is open; of those that are there already only what is about them.
+    async fn make_batch(&self, client: &Client, batch: &[&Object]) -> Result<(), Failure> {
+        let style = &self.options.objects.style;
+        for object in batch {
+            if let Some(live) = self.there.get(&object.identity) {
+                change::adjust(client, object, live, style).await?;
+            }
+        }
+        let new: Vec<&Object> = batch.iter().copied().filter(|o| !self.is_there(o)).collect();
+        apply::run(client, &new, What::Definition, style).await
+    }
+
+    /// Takes one step with these objects, in the transaction that is open, but for those with which it was taken before.
+    async fn take_step(&self, client: &Client, objects: &[&Object], step: Step) -> Result<(), Failure> {
+        let due: Vec<&Object> = objects.iter().copied().filter(|o| !self.ledger.has(step, o)).collect();
+        apply::run(client, &due, step.what(), &self.options.objects.style).await?;
+        self.ledger.note(client, step, &due).await
+    }
+
     async fn privileges(&self, log: &mut RestoreLog) -> Result<(), Failure> {
         let client = &self.session.client;
-        let chosen: Vec<&Object> =
-            self.objects.iter().filter(|o| !o.privileges.is_empty() && !self.is_there(o)).collect();
+        let is_due =
+            |o: &&Object| !o.privileges.is_empty() && !self.is_there(o) && !self.ledger.has(Step::Granted, o);
+        let chosen: Vec<&Object> = self.objects.iter().filter(is_due).collect();
         for batch in chosen.chunks(BATCH) {
             client.batch_execute(&self.begin()).await?;
             for warning in apply::grant(client, batch, &self.options.objects.style).await? {
                 self.events.warn(warning.clone());
                 log.warnings.push(warning);
             }
+            self.ledger.note(client, Step::Granted, batch).await?;
             client.batch_execute("COMMIT").await?;
         }
         Ok(())

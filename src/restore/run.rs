@@ -1,6 +1,5 @@
 //! A prepared restore, to the log's last line: try, commit or undo.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,14 +10,14 @@ use super::attempt::Attempt;
 use super::fate::{self, Transaction};
 use super::log::{LogFile, RestoreLog, Status};
 use super::prepare::Prepared;
-use super::rebuild::Rebuild;
+use super::rebuild::ledger::Ledger;
+use super::rebuild::{Building, Rebuild};
 use super::staging_schema::{self, StagingSchema};
-use super::{lock, roles, sequences};
+use super::{create, lock, roles, sequences};
 use crate::connection::stop;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::error as pg;
 use crate::progress::Events;
-use crate::schema::Object;
 
 /// How often the transaction is tried when the server asks for it (serialization failure, deadlock).
 const ATTEMPTS: u32 = 3;
@@ -39,7 +38,7 @@ pub struct Outcome {
 impl Prepared {
     /// Restores. A failure is in the outcome, beside the log that tells of it.
     pub async fn execute(self, events: &Events, cancel: &CancellationToken) -> Result<Outcome, Failure> {
-        if !self.options.dry_run && !self.options.objects.create {
+        if !self.options.dry_run && !self.rebuild.as_ref().is_some_and(|b| b.makes_database) {
             let removed = staging_schema::remove_left(&self.session, events).await;
             removed.map_err(|f| f.state("the target is untouched"))?;
         }
@@ -57,9 +56,7 @@ impl Prepared {
             Some(LogFile::create(&self.folders, &log).map_err(|f| f.state("the target is untouched"))?)
         };
         let result = match &self.rebuild {
-            Some((objects, there)) => {
-                self.rebuild(objects, there, &mut log, file.as_ref(), events, cancel).await
-            }
+            Some(building) => self.rebuild(building, &mut log, file.as_ref(), events, cancel).await,
             None => self.try_and_commit(&mut log, file.as_ref(), events, cancel).await,
         };
         log.finished_at = Some(Utc::now().trunc_subsecs(0));
@@ -88,13 +85,14 @@ impl Prepared {
     /// Rebuilds an empty database.
     async fn rebuild(
         &self,
-        objects: &[Object],
-        there: &HashMap<String, Object>,
+        building: &Building,
         log: &mut RestoreLog,
         file: Option<&LogFile>,
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
+        let Building { objects, there, resumed, makes_database } = building;
+        let ledger = Ledger::new(objects, &self.options, resumed.as_ref());
         let rebuild = Rebuild {
             session: &self.session,
             connector: &self.connector,
@@ -105,6 +103,7 @@ impl Prepared {
             events,
             cancel,
             file,
+            ledger: &ledger,
         };
         let schema = self.archive.header().schema.as_ref();
         let client = &self.session.client;
@@ -113,17 +112,29 @@ impl Prepared {
             if let Some(schema) = schema.filter(|_| self.options.objects.with_roles) {
                 made_roles = roles::make_at_once(&self.session, &schema.roles, cancel).await?;
             }
-            if self.options.objects.create {
-                return rebuild.run_in_new(schema.and_then(|s| s.database.as_ref()), log).await;
+            let like = schema.and_then(|s| s.database.as_ref());
+            if *makes_database {
+                return rebuild.run_in_new(like, log).await;
             }
             lock::keep_others_out(client, &self.connector, events).await?;
-            if self.options.safe {
-                rebuild.save_state(&self.folders, log).await?;
+            match resumed {
+                Some(done) => log.safety_backup_file = done.safety_backup_file.clone(),
+                None if self.options.safe => rebuild.save_state(&self.folders, log).await?,
+                None => {}
             }
-            rebuild.run(log).await
+            rebuild.run(log).await?;
+            match like.filter(|_| self.options.objects.create) {
+                Some(like) => {
+                    let (name, style) = (&self.connector.info().dbname, &self.options.objects.style);
+                    create::finish(client, name, like, style).await.map(drop)
+                }
+                None => Ok(()),
+            }
         };
         if let Err(failure) = result.await {
-            if !made_roles.is_empty()
+            let stays = self.options.resume && ledger.is_kept();
+            if !stays
+                && !made_roles.is_empty()
                 && let Err(error) = roles::remove(&self.connector, &self.options, &made_roles).await
             {
                 log.status = Status::Failed;

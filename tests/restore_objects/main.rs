@@ -18,6 +18,7 @@ mod merged;
 mod migrated;
 mod occupied;
 mod replaced;
+mod resumed;
 mod roles;
 mod said;
 #[path = "../support/mod.rs"]

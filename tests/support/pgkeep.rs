@@ -185,6 +185,21 @@ impl Running {
         self.signal(Signal::KILL);
     }
 
+    /// As Ctrl-Z on a terminal; returns when it stands still.
+    pub fn pause(&self) {
+        self.signal(Signal::TSTP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        super::wait_until("the process stands still", 60, || {
+            let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        });
+    }
+
+    /// As `fg`.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
         let _ = kill_process(pid, signal);

@@ -159,6 +159,10 @@ impl Attempt<'_> {
             let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
             self.session.client.batch_execute(&sql).await?;
         }
+        self.events.holds(format!(
+            "a snapshot, because of which VACUUM removes no row that has died since, and ACCESS SHARE locks on its tables ({}), for which only DROP, TRUNCATE and ALTER wait",
+            tables.len()
+        ));
         Ok(())
     }
 

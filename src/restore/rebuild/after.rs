@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use tokio_postgres::Client;
 
 use super::foreign_keys;
+use super::ledger::Step as Ledgered;
 use super::pool::{self, Job, Step};
 use super::{Rebuild, tables_of};
 use crate::failure::Failure;
 use crate::postgres::connect::Session;
 use crate::progress::{Event, Phase};
-use crate::restore::objects::apply::{self, What};
 use crate::schema::{Kind, Object, Section};
 
 /// Small tables' indexes are made together in one transaction: up to so many tables, and of such a weight.
@@ -145,14 +145,19 @@ impl<'a> After<'a> {
         sessions: &[&Session],
         stage: Stage,
     ) -> Result<(), Failure> {
-        run(rebuild, sessions, self.jobs(stage), What::Definition).await
+        run(rebuild, sessions, self.jobs(stage), Ledgered::Made).await
     }
 
     /// Foreign keys, of which those of large tables are checked side by side.
     async fn foreign_keys(&self, rebuild: &Rebuild<'_>, sessions: &[&Session]) -> Result<(), Failure> {
         let jobs = self.jobs(Stage::ForeignKeys);
-        if sessions.len() < 2 || jobs.iter().all(|j| j.weight < SIDE_BY_SIDE) {
-            return run(rebuild, sessions, jobs, What::Definition).await;
+        // What an earlier run has begun so ends so.
+        let is_begun =
+            |job: &Job<Vec<&Object>>| job.work.iter().any(|key| rebuild.ledger.has(Ledgered::Added, key));
+        let side_by_side =
+            |job: &Job<Vec<&Object>>| sessions.len() > 1 && job.weight >= SIDE_BY_SIDE || is_begun(job);
+        if !jobs.iter().any(side_by_side) {
+            return run(rebuild, sessions, jobs, Ledgered::Made).await;
         }
         let client = &sessions[0].client;
         let partitioned = foreign_keys::partitioned(client).await?;
@@ -162,9 +167,9 @@ impl<'a> After<'a> {
         };
         let (mut whole, mut parts) = (Vec::new(), Vec::new());
         for job in jobs {
-            let small = job.weight < SIDE_BY_SIDE;
             let part = match job.work.as_slice() {
-                [key] if !small && !job.tables.iter().any(|t| is_partitioned(*t)) => {
+                [key] if rebuild.ledger.has(Ledgered::Made, key) => None,
+                [key] if side_by_side(&job) && !job.tables.iter().any(|t| is_partitioned(*t)) => {
                     foreign_keys::parted(key)
                 }
                 _ => None,
@@ -174,11 +179,11 @@ impl<'a> After<'a> {
                 None => whole.push(job),
             }
         }
-        run(rebuild, sessions, whole, What::Definition).await?;
+        run(rebuild, sessions, whole, Ledgered::Made).await?;
         let adding: Vec<&Object> = parts.iter().map(|((add, _), _)| add).collect();
         for batch in adding.chunks(super::BATCH) {
             client.batch_execute(&rebuild.begin()).await?;
-            apply::run(client, batch, What::Definition, &rebuild.options.objects.style).await?;
+            rebuild.take_step(client, batch, Ledgered::Added).await?;
             client.batch_execute("COMMIT").await?;
         }
         let checks = parts.iter().map(|((_, check), job)| {
@@ -199,22 +204,22 @@ impl<'a> After<'a> {
                 way: job.way,
             }
         });
-        run(rebuild, sessions, checks.collect(), What::Change).await
+        run(rebuild, sessions, checks.collect(), Ledgered::Checked).await
     }
 }
 
-/// Does `what` to the objects of the jobs over all connections.
+/// Takes a step with the objects of the jobs over all connections.
 async fn run(
     rebuild: &Rebuild<'_>,
     sessions: &[&Session],
     jobs: Vec<Job<Vec<&Object>>>,
-    what: What,
+    step: Ledgered,
 ) -> Result<(), Failure> {
     pool::run(sessions, jobs, TOGETHER, |turn, batch: Vec<Vec<&Object>>| async move {
         let client = &sessions[turn.session].client;
         client.batch_execute(&rebuild.begin()).await?;
         let objects: Vec<&Object> = batch.into_iter().flatten().collect();
-        make(rebuild, client, &objects, what, turn.spare).await?;
+        make(rebuild, client, &objects, step, turn.spare).await?;
         Ok(client.batch_execute("COMMIT").await?)
     })
     .await
@@ -226,14 +231,14 @@ pub async fn make(
     rebuild: &Rebuild<'_>,
     client: &Client,
     objects: &[&Object],
-    what: What,
+    step: Ledgered,
     spare: usize,
 ) -> Result<(), Failure> {
     if objects.is_empty() {
         return Ok(());
     }
     client.batch_execute(&parallel_workers(spare)).await?;
-    apply::run(client, objects, what, &rebuild.options.objects.style).await
+    rebuild.take_step(client, objects, step).await
 }
 
 /// Lets the server take as many processes more for an index as there are connections without work: with them it keeps

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use tokio_postgres::Client;
 
-use super::Rebuild;
+use super::{Rebuild, ledger};
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::error as pg;
 use crate::postgres::{ddl, settings};
@@ -22,7 +22,14 @@ const LOCK_TIMEOUT: &str = "10s";
 
 /// Removes what was made; the failure then says what state that leaves.
 pub async fn after_failure(rebuild: &Rebuild<'_>, failure: Failure, log: &mut RestoreLog) -> Failure {
-    let again = "when the server can be reached, drop the database and make it anew (dropdb, createdb), or restore with --clean; then run the same command again";
+    let again = match rebuild.ledger.is_kept() {
+        true => {
+            "when the server can be reached, go on: run the same command with --resume; or drop the database and make it anew (dropdb, createdb)"
+        }
+        false => {
+            "when the server can be reached, drop the database and make it anew (dropdb, createdb), or restore with --clean; then run the same command again"
+        }
+    };
     match remove(rebuild).await {
         Ok(left) if left.is_empty() => {
             log.status = Status::RolledBack;
@@ -49,6 +56,9 @@ async fn remove(rebuild: &Rebuild<'_>) -> Result<Vec<String>, Failure> {
     let session = session.map_err(|e| Failure::new(FailureKind::Access, e.to_string()))?;
     let (client, version) = (&session.client, session.server_version_num);
     let objects = rebuild.objects;
+    client.batch_execute(&begin(version)).await?;
+    ledger::remove_left(client).await?;
+    client.batch_execute("COMMIT").await?;
     let made: BTreeSet<usize> =
         (0..objects.len()).filter(|n| !rebuild.there.contains_key(&objects[*n].identity)).collect();
     put_back(rebuild, client, version).await?;

@@ -7,19 +7,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use tokio_postgres::Client;
+
 use super::Rebuild;
 use super::after::{self, After};
+use super::ledger::Step as Ledgered;
 use super::pool::{self, Job, Step};
-use super::rows::{self, Way};
+use super::rows::{self, Part, Way};
 use crate::archive::model::Chunk;
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
 use crate::postgres::copy::pack::{Packing, RowPacker};
 use crate::progress::{Event, Phase};
-use crate::restore::large_objects;
-use crate::restore::objects::apply::What;
 use crate::restore::plan::{RestorePlan, TablePlan};
+use crate::restore::{large_objects, verify};
 use crate::schema::Object;
 
 /// Small tables are loaded together in one transaction: up to so many, and so many bytes of JSON.
@@ -38,13 +40,17 @@ pub async fn all(
     let all = || plan.tables.iter().chain(&plan.large_objects);
     let total = all().map(bytes).sum();
     rebuild.events.emit(Event::Started { phase: Phase::Load, total_bytes: total });
-    let loaded: BTreeMap<String, (u64, f64)> = all().map(|t| (t.shown.clone(), (0, 0.0))).collect();
+    let loaded: BTreeMap<String, (u64, f64)> =
+        all().map(|t| (t.shown.clone(), (rows_in(rebuild, t), 0.0))).collect();
     let loaded = Mutex::new(loaded);
     let mut jobs = Vec::new();
     let behind = after.behind_rows();
     let ways: HashMap<usize, u64> =
         behind.iter().flat_map(|j| j.tables.iter().map(|t| (*t, j.way))).collect();
-    let with_rows = plan.tables.iter().filter(|t| !rebuild.archive.table_chunks(t.index).is_empty());
+    let with_rows = plan.tables.iter().filter(|t| {
+        let chunks = rebuild.archive.table_chunks(t.index);
+        chunks.len() > rebuild.ledger.chunks_in(t)
+    });
     let with_rows: Vec<&TablePlan> = with_rows.collect();
     let kinds = Kinds::read(rebuild, catalog, &with_rows).await?;
     // What a check calls may read other tables, and holds them until its own table's rows are in: whoever waits for one of
@@ -89,12 +95,14 @@ pub async fn all(
             for work in batch {
                 let started = Instant::now();
                 let (table, rows) = match work {
-                    Work::Table(table, way) => {
-                        (table, rows::load(client, rebuild.archive, table, &way, rebuild.events).await?)
-                    }
+                    Work::Table(table, way) => (table, fill(rebuild, client, table, &way).await?),
                     Work::LargeObjects(table, chunks) => {
                         let (archive, events) = (rebuild.archive, rebuild.events);
-                        (table, large_objects::load(client, archive, table, &chunks, events).await?)
+                        let rows = large_objects::load(client, archive, table, &chunks, events).await?;
+                        if let Some(first) = chunks.first() {
+                            rebuild.ledger.note_large_objects(client, first).await?;
+                        }
+                        (table, rows)
                     }
                     Work::Make(objects) => {
                         made.extend(objects);
@@ -110,13 +118,64 @@ pub async fn all(
                     finished();
                 }
             }
-            after::make(rebuild, client, &made, What::Definition, turn.spare).await?;
+            after::make(rebuild, client, &made, Ledgered::Made, turn.spare).await?;
             Ok(client.batch_execute("COMMIT").await?)
         }
     })
     .await?;
+    prove_earlier(rebuild, plan).await?;
     let loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(loaded.into_iter().map(|(table, (rows, seconds))| (table, rows, seconds)).collect())
+}
+
+/// Fills a table, in the transaction that is open; where the restore is to be resumed, that is committed now and then, and
+/// another one is open in the end. Returns how many rows came in.
+async fn fill(rebuild: &Rebuild<'_>, client: &Client, table: &TablePlan, way: &Way) -> Result<u64, Failure> {
+    let chunks = rebuild.archive.table_chunks(table.index);
+    let mut rows = 0;
+    for (n, range) in rebuild.ledger.ranges(table, &chunks).into_iter().enumerate() {
+        if n > 0 {
+            client.batch_execute(&format!("COMMIT; {}", rebuild.begin())).await?;
+        }
+        let part = Part {
+            chunks: chunks[range.clone()].iter().map(|c| (*c).clone()).collect(),
+            rows_before: chunks[..range.start].iter().map(|c| c.rows).sum(),
+        };
+        rows += rows::load(client, rebuild.archive, table, part, way, rebuild.events).await?;
+        rebuild.ledger.note_rows(client, table, &range).await?;
+    }
+    Ok(rows)
+}
+
+/// Rows of the table that an earlier run has committed.
+fn rows_in(rebuild: &Rebuild<'_>, table: &TablePlan) -> u64 {
+    let chunks = rebuild.archive.table_chunks(table.index);
+    chunks.iter().take(rebuild.ledger.chunks_in(table)).map(|c| c.rows).sum()
+}
+
+/// Makes sure that nobody has changed, between two runs, how many rows the earlier one had put in.
+async fn prove_earlier(rebuild: &Rebuild<'_>, plan: &RestorePlan) -> Result<(), Failure> {
+    let begun: Vec<TablePlan> =
+        plan.tables.iter().filter(|t| rebuild.ledger.chunks_in(t) > 0).cloned().collect();
+    if begun.is_empty() {
+        return Ok(());
+    }
+    let client = &rebuild.session.client;
+    client.batch_execute(&rebuild.begin()).await?;
+    let counts = verify::counts(client, &begun).await?;
+    client.batch_execute("ROLLBACK").await?;
+    for table in &begun {
+        let archived: u64 = rebuild.archive.table_chunks(table.index).iter().map(|c| c.rows).sum();
+        let now = counts.get(&table.shown).copied().unwrap_or_default();
+        if now != archived {
+            return Err(Failure::failed(format!(
+                "table {}: the archive has {archived} rows and the table {now}: somebody has written to it since the first run",
+                table.shown
+            ))
+            .next("begin anew: remove the database (dropdb, createdb), or restore with --clean"));
+        }
+    }
+    Ok(())
 }
 
 /// A piece of work for one connection.
@@ -131,6 +190,7 @@ enum Work<'a> {
 fn ranges<'a>(rebuild: &Rebuild<'_>, table: &'a TablePlan) -> Vec<(u64, Work<'a>)> {
     let chunks = rebuild.archive.table_chunks(table.index);
     let ranges = chunks.chunk_by(|a, b| a.range == b.range);
+    let ranges = ranges.filter(|range| !rebuild.ledger.has_large_objects(range[0]));
     let work = |range: &[&Chunk]| {
         let chunks: Vec<Chunk> = range.iter().map(|c| (*c).clone()).collect();
         (chunks.iter().map(|c| c.bytes).sum(), Work::LargeObjects(table, chunks))

@@ -41,11 +41,21 @@ pub struct Way {
     pub freeze: bool,
 }
 
-/// Loads the table's rows, in a transaction that the caller has begun. Returns how many.
+/// Chunks of a table, one behind the other.
+#[derive(Debug)]
+pub struct Part {
+    /// The chunks.
+    pub chunks: Vec<Chunk>,
+    /// How many rows the table's chunks before them have.
+    pub rows_before: u64,
+}
+
+/// Loads these chunks of the table, in a transaction that the caller has begun. Returns how many rows.
 pub async fn load(
     client: &Client,
     archive: &Arc<Archive>,
     table: &TablePlan,
+    part: Part,
     way: &Way,
     events: &Events,
 ) -> Result<u64, Failure> {
@@ -53,7 +63,7 @@ pub async fn load(
     let freeze = way.freeze && may_freeze(client, table).await.map_err(loading)?;
     // Types' and domains' functions find what they find in the application, and nothing stands in for a built-in.
     client.batch_execute(BUILT_IN_FIRST_PATH).await?;
-    let rows = copy(client, archive, table, way.packer.clone(), freeze, events).await?;
+    let rows = copy(client, archive, table, part, way.packer.clone(), freeze, events).await?;
     client.batch_execute("SET LOCAL search_path = ''").await?;
     Ok(rows)
 }
@@ -99,12 +109,13 @@ async fn copy(
     client: &Client,
     archive: &Arc<Archive>,
     table: &TablePlan,
+    part: Part,
     packer: Option<RowPacker>,
     freeze: bool,
     events: &Events,
 ) -> Result<u64, Failure> {
     let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
-    let chunks: Vec<Chunk> = archive.table_chunks(table.index).into_iter().cloned().collect();
+    let Part { chunks, rows_before } = part;
     let archived: u64 = chunks.iter().map(|c| c.rows).sum();
     let binary = packer.is_some();
     let mut sql = statement(table, binary, freeze);
@@ -125,14 +136,13 @@ async fn copy(
                 // The server's reason for not taking any more comes with the end of the COPY.
                 let error = sink.finish().await.err().unwrap_or(error);
                 return Err(loading(stage::describe_refusal(table, &error, |line| {
-                    line.saturating_add(rows)
+                    line.saturating_add(rows_before + rows)
                 })));
             }
         }
-        rows += sink
-            .finish()
-            .await
-            .map_err(|e| loading(stage::describe_refusal(table, &e, |line| line.saturating_add(rows))))?;
+        rows += sink.finish().await.map_err(|e| {
+            loading(stage::describe_refusal(table, &e, |line| line.saturating_add(rows_before + rows)))
+        })?;
         if is_last {
             break;
         }
