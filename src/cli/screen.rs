@@ -162,8 +162,9 @@ impl Screen {
             "paused; {held}\n  to go on: fg, or kill -CONT {process}\n  to end it instead: kill {process} && kill -CONT {process}"
         );
         self.note("WARN", &text);
-        let state = self.state();
-        let bar = state.phases.values().find_map(|r| r.bar.as_ref());
+        let mut state = self.state();
+        let bar = state.phases.values().find_map(|r| r.bar.clone());
+        let since = Instant::now();
         let paused = || {
             let _ = writeln!(std::io::stderr(), "{text}");
             stop();
@@ -174,7 +175,10 @@ impl Screen {
             None => paused(),
         }
         // The time that it stood still says nothing of how fast it is.
-        state.phases.values().filter_map(|r| r.bar.as_ref()).for_each(ProgressBar::reset_eta);
+        for running in state.phases.values_mut() {
+            running.started += since.elapsed();
+            running.bar.iter().for_each(ProgressBar::reset_eta);
+        }
         drop(state);
         self.note("INFO", "going on");
     }

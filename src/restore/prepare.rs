@@ -431,8 +431,11 @@ pub async fn prove(
             FailureKind::Archive => f.while_doing(options.archive.display()),
             _ => f,
         };
-        f.state("the target is untouched")
-            .next("choose another archive (pgkeep list, pgkeep list-safety); the guide's section \"The archive is corrupt\" says what can still be read")
+        let f = f.state("the target is untouched");
+        if f.kind == FailureKind::Interrupted {
+            return f;
+        }
+        f.next("choose another archive (pgkeep list, pgkeep list-safety); the guide's section \"The archive is corrupt\" says what can still be read")
     })
 }
 
