@@ -280,7 +280,7 @@ impl Ledger {
             return Err(Failure::new(
                 FailureKind::Access,
                 format!(
-                    "to be resumed, a restore writes down how far it has come, in a schema {SCHEMA}: {reason}"
+                    "to be resumed, a restore writes down how far it has come, in a schema pgkeep_restoring: {reason}"
                 ),
             )
             .next(
