@@ -172,13 +172,19 @@ pub async fn unmake(connector: &Connector, events: &Events, name: &str) -> Resul
         disconnect(&inside.client).await?;
     }
     let drop = format!("DROP DATABASE IF EXISTS {}", ident(name));
-    // With FORCE other sessions are ended. Who is no superuser may not end the server's own, such as autovacuum: those
-    // leave by themselves where somebody waits to remove the database.
+    // With FORCE all other sessions are ended, or none where one of them may not be: a superuser's, or the server's own, such
+    // as autovacuum, which leaves by itself where somebody waits to remove the database.
     if session.server_version_num >= 130_000
         && session.client.batch_execute(&format!("{drop} WITH (FORCE)")).await.is_ok()
     {
         return Ok(());
     }
+    let own = format!(
+        "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+          WHERE a.datname = {} AND a.usename = CURRENT_USER",
+        crate::postgres::quote::literal(name)
+    );
+    session.client.query_typed(&own, &[]).await?;
     let mut tries = 1;
     loop {
         match session.client.batch_execute(&drop).await {

@@ -36,6 +36,29 @@ fn an_interrupted_rehearsal_leaves_nothing() {
 }
 
 #[test]
+fn sessions_that_may_not_be_ended_are_waited_for() {
+    let cluster = Cluster::start(Options::default());
+    let (_folder, archive) = slow(&cluster);
+    cluster.execute("postgres", "CREATE ROLE maker LOGIN CREATEDB PASSWORD 'maker'");
+    let pgkeep = Pgkeep::on(&cluster.url_as("maker", "maker", "rehearse_slow"))
+        .env("PGKEEP_NO_OWNER", "1")
+        .env("PGKEEP_NO_PRIVILEGES", "1");
+    let (running, name) = halfway(&pgkeep, &cluster, &archive);
+    let url = cluster.url(&name);
+    let other = std::thread::spawn(move || query(&url, "SELECT pg_sleep(3)"));
+    wait_until("a superuser is there, too", 10, || {
+        let sql = format!(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = '{name}' AND usename = 'postgres' AND state = 'active'"
+        );
+        !cluster.query("postgres", &sql).is_empty()
+    });
+    running.interrupt();
+    running.wait().expect_code(130).says(" was removed, nothing else was touched");
+    assert!(scratch(&cluster).is_empty());
+    other.join().unwrap();
+}
+
+#[test]
 fn a_killed_rehearsal_is_named_by_the_next() {
     let cluster = Cluster::start(Options::default());
     let (pgkeep, archive) = slow(&cluster);
