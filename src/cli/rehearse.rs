@@ -127,7 +127,7 @@ fn describe(report: &Rehearsal, color: bool) -> String {
         (&report.tried, "made and taken back at once, for it would act"),
         (&report.left_out, "not made, for only one database of a server can have it"),
     ] {
-        text.extend(listed(all).map(|name| format!("{name}: {what}\n")));
+        text += &listed(all, |name| format!("{name}: {what}"));
     }
     for outcome in &report.checks {
         text += &line(outcome, color);
@@ -145,10 +145,13 @@ fn describe(report: &Rehearsal, color: bool) -> String {
     }
 }
 
-fn listed(all: &[String]) -> impl Iterator<Item = String> {
-    let more = all.len().saturating_sub(LISTED);
-    let more = (more > 0).then(|| format!("and {more} more, see --json"));
-    all.iter().take(LISTED).map(|name| printable(name)).chain(more)
+/// A line for each of the first of them, and how many more there are.
+fn listed(all: &[String], line: impl Fn(String) -> String) -> String {
+    let mut text: String = all.iter().take(LISTED).map(|one| line(printable(one)) + "\n").collect();
+    if all.len() > LISTED {
+        text += &format!("and {} more, see --json\n", all.len() - LISTED);
+    }
+    text
 }
 
 /// A line for each thing that did not come out as archived.
@@ -177,8 +180,7 @@ fn differences(report: &Rehearsal) -> String {
             found.objects.iter().map(|o| format!("{}: {}", o.identity, o.what)).collect(),
         ),
     ];
-    let lines = kinds.iter().flat_map(|(what, all)| listed(all).map(move |l| format!("{what} {l}\n")));
-    lines.collect()
+    kinds.iter().map(|(what, all)| listed(all, |one| format!("{what} {one}"))).collect()
 }
 
 /// The last line: what was proven, or that it was not.

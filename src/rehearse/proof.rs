@@ -28,9 +28,9 @@ use crate::restore::preference::{Preference, Preferences};
 use crate::restore::prepare::prepare_proven;
 use crate::restore::rebuild::Rebuild;
 use crate::restore::{Mode, RestoreOptions, sequences};
-use crate::schema::Object;
 use crate::schema::compare::compare;
 use crate::schema::script::Style;
+use crate::schema::{Kind, Object};
 
 /// What the proof works with.
 pub struct Proof<'a> {
@@ -166,8 +166,14 @@ impl Proof<'_> {
         report: &mut Rehearsal,
     ) -> Result<(), Failure> {
         let since = Instant::now();
-        let live = self.definitions(session).await?;
-        let mut archived = parts.made.clone();
+        let (mut live, mut archived) = (self.definitions(session).await?, parts.made.clone());
+        if !is_asked_for("privileges", &self.options.style) {
+            // They are nothing else.
+            let is_more =
+                |object: &Object| !matches!(object.kind, Kind::Privileges | Kind::DefaultPrivileges);
+            live.retain(is_more);
+            archived.retain(is_more);
+        }
         if self.options.style.no_tablespaces {
             archived.iter_mut().for_each(|object| object.tablespace = None);
         }

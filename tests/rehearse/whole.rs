@@ -62,6 +62,7 @@ fn tables_can_be_chosen_and_owners_left_out() {
     let sql =
         "CREATE ROLE rehearse_owner; CREATE TABLE a (x int PRIMARY KEY); CREATE TABLE b (x int REFERENCES a);
                ALTER TABLE a OWNER TO rehearse_owner; GRANT SELECT ON a TO PUBLIC;
+               ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO rehearse_owner;
                INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)";
     let world = World::new("rehearse_chosen", sql);
     let report = world.pgkeep.ok(&["rehearse", &world.archive, "--table", "b", "--json"]).json();
