@@ -4,6 +4,7 @@
 //! passes over them as it takes to hold no more than 128 MiB of one side at a time. Rows are the same if their keys
 //! are equal as values, and equal if the texts of all columns are: as in a restore.
 
+pub mod live;
 mod pairs;
 mod rules;
 
@@ -43,7 +44,7 @@ pub struct CompareOptions {
     pub threads: usize,
 }
 
-/// What differs between two archives.
+/// What differs between an archive and another, or a database.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
     /// Tables that both have, by name.

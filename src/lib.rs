@@ -19,6 +19,7 @@ pub mod host;
 pub mod listing;
 pub mod postgres;
 pub mod progress;
+pub mod rehearse;
 pub mod restore;
 pub mod row;
 pub mod schema;

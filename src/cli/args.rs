@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{backup, check, completions, diff, doctor, export, list, restore, rollback, show, validate};
+use super::{
+    backup, check, completions, diff, doctor, export, list, rehearse, restore, rollback, show, validate,
+};
 
 /// Backs up and restores Postgres and Supabase databases; every restore can be undone.
 #[derive(Debug, Parser)]
@@ -134,6 +136,8 @@ pub enum Command {
     Diff(diff::DiffArgs),
     /// Look a server, a role and a connection over: what is well, and what would fail
     Doctor(doctor::DoctorArgs),
+    /// Prove that an archive restores: into a scratch database, which is compared, checked and removed
+    Rehearse(rehearse::RehearseArgs),
     /// Run your own checks: PASS or FAIL, with the rows that should not be
     Check(check::CheckArgs),
     /// Print a completion script for a shell

@@ -195,7 +195,8 @@ fn describe(answer: &Answer<'_>, now: Option<&Baseline>, color: bool) -> String 
     text
 }
 
-fn line(outcome: &Outcome, color: bool) -> String {
+/// What came of a check, with the rows that it found.
+pub fn line(outcome: &Outcome, color: bool) -> String {
     let (word, paint) = if outcome.passed { ("PASS", "\x1b[32m") } else { ("FAIL", "\x1b[31;1m") };
     let (paint, plain) = if color { (paint, "\x1b[0m") } else { ("", "") };
     let mut text = format!("{paint}{word}{plain}  {}", printable(&outcome.name));

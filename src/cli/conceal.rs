@@ -8,13 +8,28 @@ use std::process::Command;
 
 use crate::failure::Failure;
 
+/// Flags other than `--database-url` that take a connection string: what is said where one holds a password.
+const OTHERS: [(&str, &str, &str); 2] = [
+    (
+        "--fallback-url",
+        "--fallback-url holds a password, which the process list shows",
+        "give it as PGKEEP_FALLBACK_URL, as fallback_urls in pgkeep.toml, or keep the password in ~/.pgpass",
+    ),
+    (
+        "--at",
+        "--at holds a password, which the process list shows",
+        "give it as PGKEEP_AT, as at in pgkeep.toml, or keep the password in ~/.pgpass",
+    ),
+];
+
 /// Starts the program again when `--database-url` holds a password; returns when no argument holds one.
 pub fn conceal() -> Result<(), Failure> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let found = connection_strings(&arguments);
-    if fallbacks(&arguments).iter().any(|value| holds_password(value)) {
-        return Err(Failure::usage("--fallback-url holds a password, which the process list shows")
-            .next("give it as PGKEEP_FALLBACK_URL, as fallback_urls in pgkeep.toml, or keep the password in ~/.pgpass"));
+    for (flag, what, next) in OTHERS {
+        if values_of(flag, &arguments).iter().any(|value| holds_password(value)) {
+            return Err(Failure::usage(what).next(next));
+        }
     }
     let elsewhere = |at: usize| !found.iter().any(|f| (f.first..=f.last).contains(&at));
     if arguments.iter().enumerate().skip(1).any(|(at, a)| elsewhere(at) && is_url_with_password(a)) {
@@ -87,11 +102,14 @@ fn connection_strings(arguments: &[OsString]) -> Vec<ConnectionString> {
     found
 }
 
-/// The values of `--fallback-url`.
-fn fallbacks(arguments: &[OsString]) -> Vec<&OsStr> {
-    let joined = |argument: &'_ OsString| argument.as_bytes().strip_prefix(b"--fallback-url=").is_some();
+/// The values of a flag.
+fn values_of<'a>(flag: &str, arguments: &'a [OsString]) -> Vec<&'a OsStr> {
+    let joined = |argument: &OsString| {
+        let rest = argument.as_bytes().strip_prefix(flag.as_bytes());
+        rest.is_some_and(|rest| rest.first() == Some(&b'='))
+    };
     let before: Vec<&OsString> = arguments.iter().take_while(|argument| *argument != "--").collect();
-    let separate = before.windows(2).filter(|two| two[0] == "--fallback-url").map(|two| two[1].as_os_str());
+    let separate = before.windows(2).filter(|two| two[0] == flag).map(|two| two[1].as_os_str());
     separate
         .chain(before.iter().filter(|argument| joined(argument)).map(|argument| argument.as_os_str()))
         .collect()

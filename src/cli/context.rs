@@ -86,27 +86,19 @@ impl Context {
 
     /// How to reach the database: flag, environment or file, else `DATABASE_URL`, else libpq's variables.
     pub fn connector(&self) -> Result<Connector, Failure> {
-        let environment = |name: &str| std::env::var(name).ok();
         let url = self
             .global
             .database_url
             .clone()
-            .or_else(|| environment("DATABASE_URL").filter(|u| !u.is_empty()));
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        let usage = |what: String| {
-            Failure::usage(what)
-                .state("nothing was read or written")
-                .next("give a URL such as postgres://user@host:5432/database with -d or PGKEEP_DATABASE_URL; the password best in ~/.pgpass")
-        };
+            .or_else(|| std::env::var("DATABASE_URL").ok().filter(|u| !u.is_empty()));
         let resolve = |url: Option<&str>| -> Result<ConnInfo, Failure> {
-            let info =
-                ConnInfo::resolve(url, &environment, home.as_deref()).map_err(|e| usage(e.to_string()))?;
+            let info = resolve(url)?;
             let info = match (&self.global.password_file, &self.global.password_command) {
                 (Some(file), _) => info.with_password_file(file),
                 (None, Some(command)) => info.with_password_command(command),
                 (None, None) => Ok(info),
             };
-            info.map_err(|e| usage(e.to_string()))
+            info.map_err(|e| unreachable_by(e.to_string()))
         };
         let info = resolve(url.as_deref())?;
         let fallback = |url: &String| {
@@ -116,7 +108,7 @@ impl Context {
         let fallbacks = self.global.fallback_url.iter().map(fallback);
         let fallbacks = fallbacks.collect::<Result<Vec<ConnInfo>, Failure>>()?;
         if let Some(other) = fallbacks.iter().find(|other| other.dbname != info.dbname) {
-            return Err(usage(format!(
+            return Err(unreachable_by(format!(
                 "the fallback {} leads to database {}, not to {}",
                 other.redacted(),
                 other.dbname,
@@ -130,14 +122,24 @@ impl Context {
                 format!("choose one of {}, or make one in pgkeep.toml: [profiles.{name}]", names.join(", "));
             return Err(Failure::usage(format!("there is no host profile {name:?}")).next(next));
         }
+        Ok(self.connecting(info, fallbacks, named))
+    }
+
+    /// How to reach another server than the database's, by its URL. What is said of the database's password and addresses
+    /// says nothing of it.
+    pub fn connector_at(&self, url: &str) -> Result<Connector, Failure> {
+        Ok(self.connecting(resolve(Some(url))?, Vec::new(), None))
+    }
+
+    fn connecting(&self, info: ConnInfo, fallbacks: Vec<ConnInfo>, host: Option<String>) -> Connector {
         for warning in std::iter::once(&info).chain(&fallbacks).flat_map(|info| &info.warnings) {
             self.events.warn(warning.clone());
         }
         let _ = self.target.set(info.redacted());
         let retry = RetryPolicy { attempts: self.global.connect_attempts, ..RetryPolicy::default() };
-        Ok(Connector::new(info, retry)
+        Connector::new(info, retry)
             .with_fallbacks(fallbacks)
-            .with_profiles(self.settings.profiles.clone(), named))
+            .with_profiles(self.settings.profiles.clone(), host)
     }
 
     /// The tables of groups of `pgkeep.toml`, by their names, without those that are left out; none where all tables are meant.
@@ -234,6 +236,20 @@ impl Context {
         self.screen.clear();
         explain(&failure, self.color);
     }
+}
+
+/// What a URL says, and what the environment says beside it.
+fn resolve(url: Option<&str>) -> Result<ConnInfo, Failure> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let environment = |name: &str| std::env::var(name).ok();
+    ConnInfo::resolve(url, &environment, home.as_deref()).map_err(|e| unreachable_by(e.to_string()))
+}
+
+/// Wrong settings of a connection.
+fn unreachable_by(what: String) -> Failure {
+    Failure::usage(what)
+        .state("nothing was read or written")
+        .next("give a URL such as postgres://user@host:5432/database with -d or PGKEEP_DATABASE_URL; the password best in ~/.pgpass")
 }
 
 /// Prints a failure to standard error.

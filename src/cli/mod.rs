@@ -17,6 +17,7 @@ mod export;
 mod lines;
 mod list;
 mod objects;
+mod rehearse;
 mod restore;
 mod rollback;
 mod screen;
@@ -46,7 +47,7 @@ enum Ending {
     Partial,
     /// `diff --exit-code`, `check --compare`: there are differences.
     Different,
-    /// `doctor`: something would fail; `check`: something is not as it should be.
+    /// `doctor`: something would fail; `check`, `rehearse`: something is not as it should be.
     Unfit,
 }
 
@@ -60,7 +61,10 @@ pub fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    let logged = matches!(cli.command, Command::Backup(_) | Command::Restore(_) | Command::Rollback(_));
+    let logged = matches!(
+        cli.command,
+        Command::Backup(_) | Command::Restore(_) | Command::Rollback(_) | Command::Rehearse(_)
+    );
     let context = Arc::new(Context::new(cli.global, settings, logged));
     let begun = restore::Begun::of(&cli.command);
     match run(&context, cli.command) {
@@ -147,6 +151,9 @@ fn run(context: &Arc<Context>, command: Command) -> Result<Ending, Failure> {
         }
         Command::Doctor(args) => {
             on_runtime(context, move |context| async move { doctor::run(&context, &args).await })
+        }
+        Command::Rehearse(args) => {
+            on_runtime(context, move |context| async move { rehearse::run(&context, &args).await })
         }
         Command::Check(args) => {
             on_runtime(context, move |context| async move { check::run(&context, &args).await })

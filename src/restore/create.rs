@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 /// Databases from which others can be made; one of them is on every server.
 const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
 
+/// How often a database that is in use is tried to be removed.
+const REMOVALS: u32 = 6;
+
 /// How to reach the server that the database is to be made on, by a database that is there.
 pub fn maintenance(connector: &Connector, name: &str) -> Connector {
     connector.changed(|info| info.dbname = name.to_owned())
@@ -165,7 +168,7 @@ pub async fn finish(
     Ok(missing)
 }
 
-/// Removes the database that a failed restore has made.
+/// Removes a database that pgkeep has made.
 pub async fn unmake(connector: &Connector, events: &Events, name: &str) -> Result<(), Failure> {
     let never = CancellationToken::new();
     let session = connect(connector, events, &never).await?;
@@ -173,9 +176,28 @@ pub async fn unmake(connector: &Connector, events: &Events, name: &str) -> Resul
     if let Ok(inside) = connector.connect(events).await {
         disconnect(&inside.client).await?;
     }
-    let force = if session.server_version_num >= 130_000 { " WITH (FORCE)" } else { "" };
-    let sql = format!("DROP DATABASE IF EXISTS {}{force}", ident(name));
-    Ok(session.client.batch_execute(&sql).await?)
+    let drop = format!("DROP DATABASE IF EXISTS {}", ident(name));
+    // With FORCE all other sessions are ended, or none where one of them may not be: a superuser's, or the server's own, such
+    // as autovacuum, which leaves by itself where somebody waits to remove the database.
+    if session.server_version_num >= 130_000
+        && session.client.batch_execute(&format!("{drop} WITH (FORCE)")).await.is_ok()
+    {
+        return Ok(());
+    }
+    let own = format!(
+        "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+          WHERE a.datname = {} AND a.usename = CURRENT_USER",
+        crate::postgres::quote::literal(name)
+    );
+    session.client.query_typed(&own, &[]).await?;
+    let mut tries = 1;
+    loop {
+        match session.client.batch_execute(&drop).await {
+            // object_in_use: the server has waited for five seconds.
+            Err(error) if pg::sqlstate(&error) == Some("55006") && tries < REMOVALS => tries += 1,
+            dropped => return Ok(dropped?),
+        }
+    }
 }
 
 /// Removes the subscriptions of a database; what they read from is left alone.

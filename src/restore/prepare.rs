@@ -65,7 +65,19 @@ pub async fn prepare(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Prepared, Failure> {
-    let archive = prove(folders, &options, events, cancel).await?;
+    let archive = Arc::new(prove(folders, &options, events, cancel).await?);
+    prepare_proven(connector, folders, archive, options, events, cancel).await
+}
+
+/// The same for an archive that is proven already.
+pub async fn prepare_proven(
+    connector: &Connector,
+    folders: &Folders,
+    archive: Arc<Archive>,
+    options: RestoreOptions,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Prepared, Failure> {
     if options.rollback && archive.header().kind != Kind::Safety {
         return Err(Failure::usage(format!("{} is not a safety backup", options.archive.display()))
             .state("the target is untouched")
@@ -73,7 +85,6 @@ pub async fn prepare(
     }
     check_has_objects(&archive, &options)?;
     check_has_all_rows(&archive, &options)?;
-    let archive = Arc::new(archive);
     let (options, tree) = match entity::choose(&archive, &options, cancel).await? {
         None => (options, None),
         Some((places, tree)) => (RestoreOptions { places: Some(Arc::new(places)), ..options }, Some(tree)),
@@ -138,7 +149,8 @@ fn check_has_objects(archive: &Archive, options: &RestoreOptions) -> Result<(), 
 /// Refuses to take rows for too many that the archive was never to hold.
 fn check_has_all_rows(archive: &Archive, options: &RestoreOptions) -> Result<(), Failure> {
     let selection = &archive.header().selection;
-    if !selection.is_of_rows() || !options.deletes() {
+    // Who compares alone deletes nothing.
+    if !selection.is_of_rows() || !options.deletes() || options.compares {
         return Ok(());
     }
     let holds = match selection.entity.as_slice() {

@@ -99,7 +99,7 @@ impl Rebuild<'_> {
         let made = tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(Failure::interrupted()),
-            made = self.make(&mut workers, log) => made,
+            made = self.fill(&mut workers, log) => made,
         };
         let Err(failure) = made else { return Ok(()) };
         let altered = extensions::altered(self, log);
@@ -175,7 +175,7 @@ impl Rebuild<'_> {
             let live = ddl::read(&session.client, session.server_version_num).await?;
             session.client.batch_execute("ROLLBACK").await?;
             let there = live.objects.into_iter().map(|o| (o.identity.clone(), o)).collect();
-            Rebuild { session: &session, there: &there, ..*self }.make(&mut Vec::new(), log).await?;
+            Rebuild { session: &session, there: &there, ..*self }.fill(&mut Vec::new(), log).await?;
             match like {
                 Some(like) => create::finish(&session.client, name, like, style).await.map(drop),
                 None => Ok(()),
@@ -210,7 +210,8 @@ impl Rebuild<'_> {
         }
     }
 
-    async fn make(&self, workers: &mut Vec<Session>, log: &mut RestoreLog) -> Result<(), Failure> {
+    /// Makes the objects and brings the rows in. `workers` get the connections that help; a failure leaves what was made.
+    pub async fn fill(&self, workers: &mut Vec<Session>, log: &mut RestoreLog) -> Result<(), Failure> {
         let client = &self.session.client;
         *workers = self.connector.workers(self.options.jobs.saturating_sub(1), self.events).await;
         let sessions: Vec<&Session> = std::iter::once(self.session).chain(workers.iter()).collect();

@@ -81,6 +81,19 @@ pub async fn apply(
     Ok(())
 }
 
+/// Names of the sequences that do not stand where the archive has them.
+pub async fn differing(client: &Client, sequences: &[SequencePlan]) -> Result<Vec<String>, Failure> {
+    let mut differing = Vec::new();
+    for sequence in sequences {
+        let (last_value, is_called) = state(client, &sequence.target.quoted()).await?;
+        let archived = &sequence.archived;
+        if archived.last_value != last_value.to_string() || archived.is_called != is_called {
+            differing.push(sequence.target.shown());
+        }
+    }
+    Ok(differing)
+}
+
 /// Puts back what a failed transaction could not. A sequence from which others have drawn since is only ever moved
 /// forward, so that no value is handed out twice.
 pub async fn put_back(client: &Client, unprotected: &[Unprotected]) -> Result<(), Failure> {

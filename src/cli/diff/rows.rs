@@ -10,10 +10,9 @@ use crate::cli::args::default_jobs;
 use crate::cli::context::{Context, count, print, printable};
 use crate::cli::restore::preferences;
 use crate::cli::{Ending, differences};
-use crate::compare::{CompareOptions, Comparison, compare};
+use crate::compare::{self, CompareOptions, Comparison};
 use crate::difference::TableDifference;
 use crate::failure::Failure;
-use crate::restore::fit::NO_TABLE;
 use crate::restore::objects::ObjectOptions;
 use crate::restore::preference::Preferences;
 use crate::restore::prepare::prepare;
@@ -96,7 +95,8 @@ async fn archives(
         threads: args.jobs.unwrap_or_else(default_jobs),
     };
     let (events, cancel) = (context.events.clone(), context.cancel.clone());
-    let compared = tokio::task::spawn_blocking(move || compare(&one, &other, &options, &events, &cancel));
+    let compared =
+        tokio::task::spawn_blocking(move || compare::compare(&one, &other, &options, &events, &cancel));
     let compared =
         compared.await.unwrap_or_else(|e| Err(Failure::failed(format!("comparing ended abnormally: {e}"))));
     let compared = compared.map_err(|f| f.state("nothing was changed"))?;
@@ -129,21 +129,8 @@ async fn live(
     let mut connector = context.connector()?;
     connector.leave_free = args.jobs.is_none();
     let prepared = prepare(&connector, &context.folders, options, &context.events, &context.cancel).await?;
-    let only_there = prepared.others.clone();
-    let outcome = prepared.execute(&context.events, &context.cancel).await?;
-    if let Some(failure) = outcome.failure {
-        return Err(failure);
-    }
-    let log = outcome.log;
-    let (missing, failed): (Vec<_>, Vec<_>) =
-        log.tables_failed.into_iter().partition(|failed| failed.error == NO_TABLE);
-    let comparison = Comparison {
-        tables: log.tables,
-        failed: failed.into_iter().map(|failed| (failed.table, failed.error)).collect(),
-        only_here: missing.into_iter().map(|failed| failed.table).collect(),
-        only_there,
-    };
-    Ok((name, log.target, comparison))
+    let (target, comparison) = compare::live::compare(prepared, &context.events, &context.cancel).await?;
+    Ok((name, target, comparison))
 }
 
 fn describe(comparison: &Comparison, name: &str, other: &str) -> String {
