@@ -62,8 +62,8 @@ impl Names {
         let mut change = |at: usize, text: String| said[places[at]] = text;
         let reading = Reading { names: self, own, words: &words };
         let mut depth = 0_usize;
-        for at in 0..words.len() {
-            match words[at].text {
+        for (at, word) in words.iter().enumerate() {
+            match word.text {
                 "(" | "[" => depth += 1,
                 ")" | "]" => depth = depth.saturating_sub(1),
                 _ => {}

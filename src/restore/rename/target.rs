@@ -184,7 +184,7 @@ impl Target {
                     .strip_prefix(&g.old.1)
                     .is_some_and(|rest| s.name == format!("{}{rest}", g.new.1))
             };
-            s.name == archived.name || users.iter().any(|g| made_like(&g))
+            s.name == archived.name || users.iter().any(made_like)
         };
         candidates
             .iter()
