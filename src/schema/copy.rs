@@ -4,7 +4,7 @@
 //! A copy has sequences of its own, and its foreign keys tie its tables to each other. It has no triggers, rules, policies
 //! and privileges, and belongs to whoever makes it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::rename::{Names, Own, inherited, referred_to};
 use super::script::ident;
@@ -56,9 +56,10 @@ pub fn copy(objects: &[Object], asked: Asked<'_>) -> Copy {
     names.names.tables.extend(asked.there.iter().map(|(old, new)| (old.clone(), new.clone())));
     names.taken.extend(asked.made.values().cloned());
     let mut tables: HashSet<Name> = asked.made.keys().cloned().collect();
+    let partitions = Partitions::new(objects);
     for (old, new) in asked.made {
         names.names.tables.insert(old.clone(), new.clone());
-        partitions(objects, old, (old, new), &mut names, &mut tables, &mut copy);
+        partitions.name(old, old, &mut names, &mut tables, &mut copy);
     }
     let kept = kept(objects, &tables, &names.names, &mut copy);
     let users = sequences(objects, &kept, asked.sequences);
@@ -113,36 +114,49 @@ impl Naming {
     }
 }
 
-/// Names the partitions of a table, those below them, too.
-fn partitions(
-    objects: &[Object],
-    table: &Name,
-    (old, new): (&Name, &Name),
-    names: &mut Naming,
-    tables: &mut HashSet<Name>,
-    copy: &mut Copy,
-) {
-    let is_table = |at: &u32, name: &Name| {
-        objects
-            .get(*at as usize)
-            .is_some_and(|o| matches!(o.kind, Kind::Table | Kind::ForeignTable) && named(o) == *name)
-    };
-    let attached = objects.iter().filter(|o| o.kind == Kind::Attachment && o.section == Section::PreData);
-    for attachment in attached {
-        let Some(partition) = attachment.table.as_ref().filter(|p| *p != table) else { continue };
-        if !attachment.needs.iter().any(|at| is_table(at, table)) {
-            continue;
+/// Partitions by the table that they are attached to, and which of them are foreign tables.
+#[derive(Default)]
+struct Partitions {
+    of: HashMap<Name, Vec<Name>>,
+    foreign: HashSet<Name>,
+}
+
+impl Partitions {
+    fn new(objects: &[Object]) -> Partitions {
+        let mut all = Partitions::default();
+        for object in objects {
+            if object.kind == Kind::ForeignTable {
+                all.foreign.insert(named(object));
+            }
+            let Some(partition) = object.table.as_ref().filter(|_| object.kind == Kind::Attachment) else {
+                continue;
+            };
+            let needs = object.needs.iter().filter_map(|at| objects.get(*at as usize));
+            let above = needs.filter(|o| o.kind == Kind::Table).map(named).find(|above| above != partition);
+            if let Some(above) = above.filter(|_| object.section == Section::PreData) {
+                all.of.entry(above).or_default().push(partition.clone());
+            }
         }
-        let is_foreign = |o: &&Object| o.kind == Kind::ForeignTable && named(o) == *partition;
-        if objects.iter().any(|o| is_foreign(&o)) {
-            copy.foreign.push(shown_name(&partition.0, &partition.1));
-            continue;
-        }
-        if tables.insert(partition.clone()) {
-            // Beside the table at the top.
-            let name = names.beside(partition, old);
-            names.names.tables.insert(partition.clone(), (new.0.clone(), name.1));
-            partitions(objects, partition, (old, new), names, tables, copy);
+        all
+    }
+
+    /// Names those of a table, which is at or below `top`, and those below them.
+    fn name(
+        &self,
+        table: &Name,
+        top: &Name,
+        names: &mut Naming,
+        tables: &mut HashSet<Name>,
+        copy: &mut Copy,
+    ) {
+        for partition in self.of.get(table).into_iter().flatten() {
+            if self.foreign.contains(partition) {
+                copy.foreign.push(shown_name(&partition.0, &partition.1));
+            } else if tables.insert(partition.clone()) {
+                let name = names.beside(partition, top);
+                names.names.tables.insert(partition.clone(), name);
+                self.name(partition, top, names, tables, copy);
+            }
         }
     }
 }

@@ -119,7 +119,17 @@ fn a_sequence_that_others_use_is_left_alone() {
 
 #[test]
 fn a_partitioned_table_takes_the_rows_of_a_plain_one_and_the_other_way_round() {
-    let (database, pgkeep, archive) = archived("partitioned", None, &fixture("reservations.sql"));
+    let serial = "CREATE TABLE counted (id serial, k int) PARTITION BY LIST (k);
+         CREATE TABLE counted_1 PARTITION OF counted DEFAULT; INSERT INTO counted (k) SELECT generate_series(1, 30);";
+    let (database, pgkeep, archive) = archived("partitioned", None, &(fixture("reservations.sql") + serial));
+    database.execute(&serial.replace("counted", "again").replace("30", "3"));
+    let restore = ["restore", "--safe", "--file", &archive, "--map"];
+    let run = pgkeep.ok(&[&restore[..], &["counted=again", "--mode", "exact"]].concat());
+    assert!(run.stderr.is_empty(), "{}", run.stderr);
+    assert_eq!(
+        database.value("SELECT count(*) || ' ' || (SELECT last_value FROM again_id_seq) FROM again_1"),
+        "30 30"
+    );
     database.execute(
         "CREATE TABLE plain (LIKE events INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING IDENTITY);
          CREATE TABLE parts (LIKE import_lines) PARTITION BY LIST (source); CREATE TABLE parts_1 PARTITION OF parts DEFAULT",

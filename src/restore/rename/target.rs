@@ -161,18 +161,27 @@ impl Target {
             .next("make it first: pgkeep show FILE --schema prints the statements; or restore all of the archive into an empty database and look there"))
     }
 
+    /// The `oid`s of a table that is there and of all partitions below it, which have its defaults.
+    fn tree(&self, name: &Name) -> Vec<u32> {
+        let mut all: Vec<u32> = self.catalog.find(&name.0, &name.1).map(|r| r.oid).into_iter().collect();
+        let mut at = 0;
+        while let Some(oid) = all.get(at).copied() {
+            all.extend(self.catalog.partitions(oid).map(|r| r.oid));
+            at += 1;
+        }
+        all
+    }
+
     /// The sequence of a table that is there that does the work of an archived one: it has its name, or a name made like
-    /// the table's, or each is the only one. None that other tables use, too.
+    /// the table's, or each is the only one. None that tables use, too, which are not among `all` that take rows.
     fn counterpart(
         &self,
         archived: &model::Sequence,
         users: &[&Going],
-        going: &[Going],
+        all: &HashSet<u32>,
         alone: bool,
     ) -> Option<&SequenceInfo> {
-        let oid = |g: &Going| self.catalog.find(&g.new.0, &g.new.1).map(|r| r.oid);
-        let all: HashSet<u32> = going.iter().filter_map(oid).collect();
-        let own: HashSet<u32> = users.iter().filter_map(|g| oid(g)).collect();
+        let own: HashSet<u32> = users.iter().flat_map(|g| self.tree(&g.new)).collect();
         let serves = |s: &&SequenceInfo| {
             s.used_by.iter().any(|t| own.contains(t)) && s.used_by.iter().all(|t| all.contains(t))
         };
@@ -240,10 +249,13 @@ fn renamed_sequences(
     options: &RestoreOptions,
     notes: &mut Vec<String>,
 ) -> Vec<model::Sequence> {
-    let users = |s: &model::Sequence| -> Vec<&Going> {
-        s.used_by.iter().filter_map(|old| going.iter().find(|g| g.table == *old)).collect()
+    let numbers: HashMap<u32, usize> = going.iter().map(|g| g.table).zip(0..).collect();
+    let users = |s: &model::Sequence| -> Vec<usize> {
+        s.used_by.iter().filter_map(|old| numbers.get(old).copied()).collect()
     };
-    let number = |old: &u32| (0..).zip(going).find(|(_, g)| g.table == *old).map(|(n, _)| n);
+    let mut uses = vec![0_usize; going.len()];
+    header.sequences.iter().flat_map(users).for_each(|table| uses[table] += 1);
+    let oids: HashSet<u32> = going.iter().flat_map(|g| target.tree(&g.new)).collect();
     let (mut all, mut left) = (Vec::new(), Vec::new());
     for sequence in &header.sequences {
         let of = users(sequence);
@@ -252,16 +264,15 @@ fn renamed_sequences(
         if copy.is_none() && (of.is_empty() || options.places.is_some()) {
             continue;
         }
-        let shares =
-            |other: &&model::Sequence| users(other).iter().any(|g| of.iter().any(|o| o.table == g.table));
-        let is_alone = || header.sequences.iter().filter(shares).count() == 1;
-        let counterpart = || target.counterpart(sequence, &of, going, is_alone());
+        let tables: Vec<&Going> = of.iter().map(|table| &going[*table]).collect();
+        let is_alone = of.iter().all(|table| uses[*table] == 1);
+        let counterpart = || target.counterpart(sequence, &tables, &oids, is_alone);
         let new = copy.cloned().or_else(|| counterpart().map(|s| (s.schema.clone(), s.name.clone())));
         let Some((schema, name)) = new else {
             left.push(sequence.shown());
             continue;
         };
-        let used_by = sequence.used_by.iter().filter_map(number).collect();
+        let used_by = of.iter().map(|table| *table as u32).collect();
         all.push(model::Sequence { schema, name, used_by, extension: None, ..sequence.clone() });
     }
     if !left.is_empty() && options.objects.data && !options.compares {
