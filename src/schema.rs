@@ -4,9 +4,12 @@
 //! everything by its schema, so that it means the same under an empty search path, which it is to be run under.
 
 pub mod compare;
+pub mod copy;
 pub mod named;
+pub mod rename;
 pub mod scope;
 pub mod script;
+mod tokens;
 
 use serde::{Deserialize, Serialize};
 

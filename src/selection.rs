@@ -5,6 +5,8 @@
 //! for any characters and `?` for one, except within double quotes, which also keep a dot from separating the parts of
 //! a name and a comma the names of a list.
 
+pub mod mapping;
+
 /// A pattern that cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("bad table pattern {pattern:?}: {problem}")]
@@ -82,6 +84,18 @@ impl Pattern {
             return Err(PatternError { pattern: text.to_owned(), problem });
         }
         Ok(Pattern { text: format!("{text}.*"), bare: false, schema: named.name, name: vec![Atom::AnyText] })
+    }
+
+    /// Just this table, whatever is in its name.
+    pub fn exact(schema: &str, name: &str) -> Pattern {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let plain = |name: &str| name.chars().map(Atom::Char).collect();
+        Pattern {
+            text: format!("{}.{}", quoted(schema), quoted(name)),
+            bare: false,
+            schema: plain(schema),
+            name: plain(name),
+        }
     }
 
     /// Whether the pattern means this table.
@@ -177,15 +191,8 @@ impl TableFilter {
 
     /// Just these tables, by schema and name.
     pub fn of_tables<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> TableFilter {
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let plain = |name: &str| name.chars().map(Atom::Char).collect();
-        let pattern = |(schema, name): (&str, &str)| Pattern {
-            text: format!("{}.{}", quoted(schema), quoted(name)),
-            bare: false,
-            schema: plain(schema),
-            name: plain(name),
-        };
-        TableFilter { include: names.into_iter().map(pattern).collect(), exclude: Vec::new() }
+        let include = names.into_iter().map(|(schema, name)| Pattern::exact(schema, name)).collect();
+        TableFilter { include, exclude: Vec::new() }
     }
 
     /// These tables, too, where not all are wanted anyway.

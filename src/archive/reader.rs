@@ -3,8 +3,10 @@
 //! Opening proves everything but the rows: the end record proves itself, it proves the index, the index proves the
 //! header, and what each says must agree with the others. A chunk of rows is proven when it is read. Nothing of an archive is handed out before it is proven.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::checksum::sha256_hex;
 use super::compression::Compression;
@@ -27,7 +29,7 @@ const MOST_DIAGNOSED_BYTES: u64 = 64 << 20;
 /// An archive of which everything is proven but the rows.
 #[derive(Debug)]
 pub struct Archive {
-    source: Source,
+    source: Arc<Source>,
     compression: Compression,
     header: Header,
     chunks: Vec<Chunk>,
@@ -84,7 +86,50 @@ impl Archive {
             .map_err(ArchiveError::Damaged)?;
         let table_lines = header.tables.iter().map(table_line).collect();
         let index_sha256 = trailer.index_sha256;
+        let source = Arc::new(source);
         Ok(Archive { source, compression, header, chunks, totals, by_table, table_lines, index_sha256 })
+    }
+
+    /// The same file as if it held these tables alone, and as if its header said this: table `n` of `header` is what is
+    /// table `tables[n]`. It has the same columns. Rows are proven by what the file says of them.
+    pub fn view(&self, header: Header, tables: &[u32]) -> Archive {
+        let numbers: HashMap<u32, u32> = tables.iter().copied().zip(0..).collect();
+        let number = |chunk: &Chunk| match chunk.table {
+            None => Some(None),
+            Some(table) => numbers.get(&table).copied().map(Some),
+        };
+        let chunks: Vec<Chunk> = self
+            .chunks
+            .iter()
+            .filter_map(|chunk| Some(Chunk { table: number(chunk)?, ..chunk.clone() }))
+            .collect();
+        let mut by_table: Vec<Vec<u32>> = vec![Vec::new(); tables.len()];
+        let place = |chunk: &Chunk| (chunk.range, chunk.piece);
+        for (at, chunk) in (0..).zip(&chunks) {
+            if let Some(own) = chunk.table.and_then(|table| by_table.get_mut(table as usize)) {
+                own.push(at);
+            }
+        }
+        by_table.iter_mut().for_each(|own| own.sort_by_key(|at| place(&chunks[*at as usize])));
+        let of = |table: &u32| self.totals.table_rows.get(*table as usize).copied().unwrap_or_default();
+        let table_rows: Vec<u64> = tables.iter().map(of).collect();
+        let totals = Totals {
+            tables: tables.len() as u64,
+            rows: table_rows.iter().sum(),
+            bytes: chunks.iter().map(|chunk| chunk.bytes).sum(),
+            table_rows,
+        };
+        let lines = tables.iter().filter_map(|table| self.table_lines.get(*table as usize).cloned());
+        Archive {
+            source: self.source.clone(),
+            compression: self.compression,
+            header,
+            table_lines: lines.collect(),
+            chunks,
+            totals,
+            by_table,
+            index_sha256: self.index_sha256.clone(),
+        }
     }
 
     /// What the archive says about itself, its tables and its sequences.

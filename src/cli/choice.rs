@@ -9,6 +9,7 @@ use crate::closure::{Root, RootError, Scope};
 use crate::failure::Failure;
 use crate::postgres::quote;
 use crate::restore::entity::Chosen;
+use crate::selection::mapping::Mapping;
 use crate::selection::{ByTable, PatternError, RowChoice, TableFilter};
 
 /// Flags that choose tables.
@@ -47,6 +48,28 @@ pub struct EntityArgs {
     /// Of other tables the rows, too, that those of --table refer to, so that no foreign key breaks
     #[arg(long, env = "PGKEEP_WITH_REFERENCES", conflicts_with = "condition")]
     pub with_references: bool,
+}
+
+/// Flags that give tables other names.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Under other names")]
+pub struct MappingArgs {
+    /// Where a table of the archive goes: users=archive.users, or all of a schema: shop.*=old.*; one that is not there is made; may be given several times
+    #[arg(long, value_name = "OLD=NEW", env = "PGKEEP_MAP")]
+    pub map: Vec<String>,
+    /// The schema that all chosen tables go to, under their own names; it and they are made where they are missing
+    #[arg(long, value_name = "NAME", env = "PGKEEP_INTO_SCHEMA")]
+    pub into_schema: Option<String>,
+}
+
+impl MappingArgs {
+    /// As the engines take it.
+    pub fn mapping(&self) -> Result<Mapping, Failure> {
+        Mapping::parse(&self.map, self.into_schema.as_deref()).map_err(|error| {
+            Failure::usage(error.to_string())
+                .next("write --map users=archive.users or --into-schema NAME; quote a name that holds a dot: '\"a.b\"'")
+        })
+    }
 }
 
 impl EntityArgs {

@@ -11,7 +11,7 @@ pub use self::definitions::no_definitions;
 
 use super::Ending;
 use super::backup::jobs;
-use super::choice::{ChoiceArgs, EntityArgs};
+use super::choice::{ChoiceArgs, EntityArgs, MappingArgs};
 use super::context::{Context, invalid};
 use super::restore::ModeArg;
 use crate::archive::reader::Archive;
@@ -24,6 +24,7 @@ Examples:
   pgkeep diff shop_backup_20251128_074723 -d postgres://app@db.example/shop
   pgkeep diff shop_backup_20251128_074723 --table bookings --sample 5
   pgkeep diff NEWER OLDER --newer-by updated_at
+  pgkeep diff shop_backup_20251128_074723 --into-schema restored_2026
   pgkeep diff shop_backup_20251128_074723 --schema
   pgkeep diff OLDER NEWER --schema --full
 
@@ -59,6 +60,9 @@ pub struct DiffArgs {
     /// Which rows by what belongs together.
     #[command(flatten)]
     pub entity: EntityArgs,
+    /// Under which names the database has the tables.
+    #[command(flatten)]
+    pub names: MappingArgs,
     /// Connections and threads that work side by side [default: one for each core, at most 8]
     #[arg(short, long, value_name = "N", env = "PGKEEP_JOBS", value_parser = jobs)]
     pub jobs: Option<usize>,
@@ -69,6 +73,11 @@ pub struct DiffArgs {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> {
+    if !args.names.mapping()?.is_none() && (args.schema || args.other != "live") {
+        return Err(Failure::usage("--map and --into-schema are for the rows of a database")
+            .state("nothing was compared")
+            .next("compare with live, and without --schema"));
+    }
     if args.schema { definitions::run(context, args).await } else { rows::run(context, args).await }
 }
 

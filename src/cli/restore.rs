@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 use super::Ending;
 use super::args::{Command, default_jobs, duration};
 use super::backup::jobs;
-use super::choice::{ChoiceArgs, EntityArgs};
+use super::choice::{ChoiceArgs, EntityArgs, MappingArgs};
 use super::context::{Context, count, printable_lines};
 use super::differences;
 use super::objects::ObjectArgs;
@@ -32,6 +32,7 @@ Examples:
   pgkeep restore --safe --file shop_backup_20251128_074723
   pgkeep restore --safe --mode exact --table bookings --file F
   pgkeep restore --dry-run --file F
+  pgkeep restore --safe --into-schema restored_2026 --table bookings,users --file F
 
 With --safe a safety backup is taken first, from the very state that the restore locks: pgkeep rollback latest puts the target back. Without it, a restore over existing rows cannot be undone and asks first.")]
 pub struct RestoreArgs {
@@ -68,6 +69,9 @@ pub struct RestoreArgs {
     /// Which rows by what belongs together.
     #[command(flatten)]
     pub entity: EntityArgs,
+    /// Under which names.
+    #[command(flatten)]
+    pub names: MappingArgs,
     /// Flags about objects.
     #[command(flatten)]
     pub objects: ObjectArgs,
@@ -178,16 +182,20 @@ pub fn preferences(context: &Context, newer_by: &[String]) -> Preferences {
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failure> {
     let mut objects = args.objects.options()?;
     let chosen = args.entity.chosen(context, &args.choice.exclude)?;
+    let mapping = args.names.mapping()?;
     let filter = match chosen {
-        // Rows alone: what else there is belongs to everybody.
+        // Rows alone: what else there is belongs to everybody. Not so a copy.
         Chosen::Entity(_) => {
-            objects = ObjectOptions { data: true, ..ObjectOptions::default() };
+            if mapping.is_none() {
+                objects = ObjectOptions { data: true, ..ObjectOptions::default() };
+            }
             TableFilter::default()
         }
         _ => args.choice.filter()?,
     };
     let options = RestoreOptions {
         filter,
+        mapping,
         chosen,
         rows: args.choice.rows()?,
         mode: args.mode.into(),
@@ -324,6 +332,7 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         _ => log.tables_restored.iter().map(|(shown, t)| (shown.clone(), of_outcome(t))).collect(),
     };
     let (mut text, changed) = differences::describe(&tables, "see the log");
+    text += &renamed(log);
     text += &objects(log);
     let empty = |(table, t): &(&String, &TableOutcome)| {
         t.inserted + t.updated + t.deleted + t.unchanged + t.kept == 0
@@ -379,6 +388,17 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         text += &format!("\n  undo: pgkeep rollback {safety}");
     }
     text + "\n"
+}
+
+/// Which tables go by other names.
+fn renamed(log: &RestoreLog) -> String {
+    let names: Vec<String> = log.mapped.iter().map(|(new, old)| format!("{old} as {new}")).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => {
+            format!("  {} under another name: {}\n", count(names.len() as u64, "table"), abridged(&names))
+        }
+    }
 }
 
 /// What became of objects.

@@ -5,6 +5,7 @@
 //! quotes are one.
 
 use crate::failure::Failure;
+use crate::selection::mapping::Name;
 use crate::selection::{Pattern, TableFilter};
 
 /// What is looked for.
@@ -18,6 +19,22 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// The same rows of tables under other names: pairs of an old and a new one.
+    pub fn renamed(&self, names: &[(Name, Name)]) -> Scope {
+        let root = |root: &Root| {
+            let new = names.iter().find(|(old, _)| root.table.matches(&old.0, &old.1));
+            let table = new.map_or_else(|| root.table.clone(), |(_, new)| Pattern::exact(&new.0, &new.1));
+            Root { table, ..root.clone() }
+        };
+        let within = self.within.as_ref().map(|within| {
+            let own: Vec<_> = names.iter().filter(|(old, _)| within.wants(&old.0, &old.1)).collect();
+            let new = TableFilter::of_tables(own.iter().map(|(_, new)| (new.0.as_str(), new.1.as_str())));
+            // No pattern would mean all.
+            if own.is_empty() { within.clone() } else { new }
+        });
+        Scope { roots: self.roots.iter().map(root).collect(), within }
+    }
+
     /// Whether rows of a table may belong to it by referring to it.
     pub(super) fn takes(&self, schema: &str, name: &str) -> bool {
         self.within.as_ref().is_none_or(|within| within.wants(schema, name))

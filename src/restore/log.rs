@@ -109,6 +109,9 @@ pub struct RestoreLog {
     /// Of a dry run: what would become of each table.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, TableDifference>,
+    /// Where tables go by other names than in the archive: which of its tables each is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mapped: BTreeMap<String, String>,
     /// Tables that were left as they were.
     pub tables_failed: Vec<TableFailure>,
     /// Sequences that were set, with the value that they were set to.
@@ -183,6 +186,7 @@ impl RestoreLog {
             after_counts: BTreeMap::new(),
             tables_restored: BTreeMap::new(),
             tables: BTreeMap::new(),
+            mapped: BTreeMap::new(),
             conflicts_file: None,
             tables_failed: Vec::new(),
             sequences_set: BTreeMap::new(),

@@ -25,6 +25,7 @@ pub mod preference;
 pub mod prepare;
 pub mod reading;
 pub mod rebuild;
+pub mod rename;
 pub mod report;
 pub mod requirements;
 pub mod roles;
@@ -48,6 +49,7 @@ use crate::check::Check;
 use crate::closure::archive::ChosenRows;
 use crate::host::Profile;
 use crate::schema::script::Left;
+use crate::selection::mapping::Mapping;
 use crate::selection::{RowChoice, TableFilter};
 use entity::Chosen;
 use objects::ObjectOptions;
@@ -75,6 +77,8 @@ pub struct RestoreOptions {
     pub archive: PathBuf,
     /// Which of its tables.
     pub filter: TableFilter,
+    /// Under which other names.
+    pub mapping: Mapping,
     /// Which rows of them, and which of their columns.
     pub rows: RowChoice,
     /// Which rows by what belongs together.
@@ -120,6 +124,7 @@ impl RestoreOptions {
         RestoreOptions {
             archive,
             filter: TableFilter::default(),
+            mapping: Mapping::default(),
             rows: RowChoice::default(),
             chosen: Chosen::All,
             places: None,

@@ -20,6 +20,8 @@ use crate::postgres::catalog::{
 };
 use crate::postgres::{extensions, quote, settings};
 use crate::row::CellForm;
+use crate::selection::mapping::Mapping;
+use crate::selection::{RowChoice, TableFilter};
 
 /// One archived table and where its rows go.
 #[derive(Clone, Debug)]
@@ -138,18 +140,7 @@ impl RestorePlan {
         let is_in = |set: &HashSet<(String, String)>, schema: &str, name: &str| {
             !set.is_empty() && set.contains(&(schema.to_owned(), name.to_owned()))
         };
-        let tables = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
-        // Views and the like are chosen, too, where the archive has definitions.
-        let relations = header.schema.iter().flat_map(|s| &s.objects).filter(|o| o.kind.is_relation());
-        let relations = relations.map(|o| (o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
-        let mut unmatched = filter.unmatched(tables.clone().chain(relations));
-        unmatched.extend(options.rows.unmatched(tables));
-        if !unmatched.is_empty() {
-            let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
-            return Err(Failure::usage(format!("no table of the archive matches {}", list.join(", ")))
-                .state("the target is untouched")
-                .next("see what is inside with: pgkeep show FILE"));
-        }
+        check_matches(header, filter, &options.rows, &Mapping::default())?;
         let names = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
         options.preferences.check(options.mode, names)?;
         let mut plan = RestorePlan::default();
@@ -265,8 +256,8 @@ impl RestorePlan {
             let comes = is_in(&coming, &sequence.schema, &sequence.name)
                 || objects.makes_extension(&sequence.extension)
                 || sequence.extension.is_some() && sequence.used_by.iter().any(with_table);
-            // What an entity's rows have used is used by others, too.
-            if !wanted || comes || options.places.is_some() {
+            // What an entity's rows have used is used by others, too, but not in a copy.
+            if !wanted || comes || (options.places.is_some() && options.mapping.is_none()) {
                 continue;
             }
             let own_name = (sequence.schema.clone(), sequence.name.clone());
@@ -386,6 +377,29 @@ impl RestorePlan {
 /// Without a key a row of which only some columns are taken would be met by none, or by somebody else's.
 const NO_KEY: &str =
     "the target has no key by which rows could be found of which only some columns are restored";
+
+/// Refuses what means no table of the archive.
+pub fn check_matches(
+    header: &model::Header,
+    filter: &TableFilter,
+    rows: &RowChoice,
+    mapping: &Mapping,
+) -> Result<(), Failure> {
+    let tables = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
+    // Views and the like are chosen, too, where the archive has definitions.
+    let relations = header.schema.iter().flat_map(|s| &s.objects).filter(|o| o.kind.is_relation());
+    let relations = relations.map(|o| (o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
+    let mut unmatched = filter.unmatched(tables.clone().chain(relations));
+    unmatched.extend(rows.unmatched(tables.clone()));
+    unmatched.extend(mapping.unmatched(tables));
+    if unmatched.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
+    Err(Failure::usage(format!("no table of the archive matches {}", list.join(", ")))
+        .state("the target is untouched")
+        .next("see what is inside with: pgkeep show FILE"))
+}
 
 /// Adds a tree whose rows are all on this server, else the parts of it of which that is so.
 fn with_own_rows<'a>(catalog: &'a Catalog, relation: &'a Relation, all: &mut Vec<&'a Relation>) {

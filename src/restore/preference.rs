@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::Mode;
 use crate::failure::Failure;
 use crate::postgres::quote;
+use crate::selection::mapping::Name;
 use crate::selection::{Pattern, PatternError};
 
 /// What decides in a table.
@@ -59,6 +60,14 @@ impl Preferences {
             newer_by: newer_by.clone(),
             status: own.status.clone().or_else(|| self.default.status.clone()),
         }
+    }
+
+    /// The same for tables under other names: pairs of an old and a new one.
+    pub fn renamed(&self, names: &[(Name, Name)]) -> Preferences {
+        let is_meant = |old: &Name| self.tables.iter().any(|(pattern, _)| pattern.matches(&old.0, &old.1));
+        let of = |(old, new): &(Name, Name)| (Pattern::exact(&new.0, &new.1), self.of(&old.0, &old.1));
+        let own = names.iter().filter(|(old, _)| is_meant(old)).map(of);
+        Preferences { default: self.default.clone(), tables: own.collect() }
     }
 
     /// Whether some tables have a mode of their own that is this one.

@@ -1,6 +1,6 @@
 //! Before a restore: the archive is proven whole and the target looked at. Nothing is touched.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
 use super::rebuild::{Building, ledger};
+use super::rename::{self, Renamed};
 use super::stage::BUILT_IN_FIRST_PATH;
 use super::{RestoreOptions, create, entity, lock, objects, requirements};
 use crate::archive::error::ArchiveError;
@@ -33,6 +34,10 @@ pub struct Prepared {
     pub(super) folders: Folders,
     pub(super) archive: Arc<Archive>,
     pub(super) session: Session,
+    /// Archived tables by the names that they go by, where these are others.
+    pub mapped: BTreeMap<String, String>,
+    /// What is to be said of that.
+    pub(super) notes: Vec<String>,
     /// The target without its password.
     pub target: String,
     /// Tables in scope, as shown.
@@ -83,6 +88,9 @@ pub async fn prepare_proven(
             .state("the target is untouched")
             .next("see the safety backups with pgkeep list-safety; to restore a backup use: pgkeep restore --safe --file FILE"));
     }
+    if !options.mapping.is_none() {
+        rename::check(&options)?;
+    }
     check_has_objects(&archive, &options)?;
     check_has_all_rows(&archive, &options)?;
     let (options, tree) = match entity::choose(&archive, &options, cancel).await? {
@@ -95,6 +103,10 @@ pub async fn prepare_proven(
             events.warn(format!("a foreign key was not followed: {why}"));
         }
     }
+    let going = match options.mapping.is_none() {
+        true => None,
+        false => Some(rename::choose(&archive, &options)?),
+    };
     if options.objects.create && !goes_on_in_database(connector, &options, events, cancel).await? {
         return prepare_to_create(connector, folders, archive, options, events, cancel).await;
     }
@@ -102,23 +114,31 @@ pub async fn prepare_proven(
     connector.refuse_sharing(&session).await?;
     let host = Arc::new(connector.host(&session.client).await?.clone());
     let options = options.on(host);
+    let look = async {
+        let named = match going {
+            None => Renamed::not(archive, options),
+            Some(going) => rename::apply(&session, &archive, &options, going).await?,
+        };
+        let mut looked = look(&session, connector, &named.archive, &named.options, events).await?;
+        match looked.problems.is_empty() {
+            true => Ok((looked, named)),
+            false => Err(looked.problems.swap_remove(0).failure),
+        }
+    };
     let looked = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Failure::interrupted()),
-        looked = look(&session, connector, &archive, &options, events) => looked,
+        looked = look => looked,
     };
-    let looked = looked.and_then(|mut looked| match looked.problems.is_empty() {
-        true => Ok(looked),
-        false => Err(looked.problems.swap_remove(0).failure),
-    });
-    let Looked { objects_replaced, tables, tables_with_rows, deletes_rows, others, rebuild, .. } =
-        match looked {
-            Ok(looked) => looked,
-            Err(failure) => {
-                stop(&session).await;
-                return Err(failure.state("the target is untouched"));
-            }
-        };
+    let (looked, named) = match looked {
+        Ok(looked) => looked,
+        Err(failure) => {
+            stop(&session).await;
+            return Err(failure.state("the target is untouched"));
+        }
+    };
+    named.notes.iter().for_each(|note| events.warn(note.clone()));
+    let Looked { objects_replaced, tables, tables_with_rows, deletes_rows, others, rebuild, .. } = looked;
     Ok(Prepared {
         target: connector.info().redacted(),
         tables,
@@ -127,10 +147,12 @@ pub async fn prepare_proven(
         objects_replaced,
         others,
         rebuild,
-        options,
+        options: named.options,
         connector: connector.clone(),
         folders: folders.clone(),
-        archive,
+        archive: named.archive,
+        mapped: named.mapped,
+        notes: named.notes,
         session,
     })
 }
@@ -220,6 +242,8 @@ async fn prepare_to_create(
         connector: connector.clone(),
         folders: folders.clone(),
         archive,
+        mapped: BTreeMap::new(),
+        notes: Vec::new(),
         session,
     })
 }
@@ -307,7 +331,8 @@ async fn look_within(
             && !options.dry_run
             && !options.keep_going
             && options.objects.only.is_empty()
-            && options.rows.is_all();
+            && options.rows.is_all()
+            && options.places.is_none();
         let is_as_new = alone && objects::is_as_new(&live, &archived);
         let mut resumed = None;
         if options.resume {

@@ -50,6 +50,8 @@ impl Prepared {
             (false, false) => "restore",
         };
         let mut log = RestoreLog::new(operation, self.options.mode, self.target.clone(), backup_file);
+        log.mapped = self.mapped.clone();
+        log.warnings = self.notes.clone();
         let file = if self.options.dry_run {
             None
         } else {

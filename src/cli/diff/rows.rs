@@ -29,6 +29,9 @@ struct Answer<'a> {
     only_here: &'a [String],
     /// Tables of the other that the archive does not have.
     only_there: &'a [String],
+    /// Tables that go by other names here: which of the archive's each is.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    mapped: &'a BTreeMap<String, String>,
 }
 
 /// Compares them.
@@ -42,8 +45,9 @@ pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> 
         (true, mode) => mode,
     };
     let preferences = preferences(context, &args.newer_by);
+    let mut mapped = BTreeMap::new();
     let (name, other, comparison) = match args.other.as_str() {
-        "live" => live(context, args, mode, preferences).await?,
+        "live" => live(context, args, mode, preferences, &mut mapped).await?,
         _ => archives(context, args, mode, preferences).await?,
     };
     if context.global.json {
@@ -55,6 +59,7 @@ pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> 
             failed: &comparison.failed,
             only_here: &comparison.only_here,
             only_there: &comparison.only_there,
+            mapped: &mapped,
         })?;
     } else {
         print(&describe(&comparison, &name, &other))?;
@@ -109,11 +114,13 @@ async fn live(
     args: &DiffArgs,
     mode: Mode,
     preferences: Preferences,
+    mapped: &mut BTreeMap<String, String>,
 ) -> Result<(String, String, Comparison), Failure> {
     let path = context.find_archive(&args.file)?;
     let name = path.display().to_string();
     let options = RestoreOptions {
         filter: args.choice.filter()?,
+        mapping: args.names.mapping()?,
         rows: args.choice.rows()?,
         chosen: args.entity.chosen(context, &args.choice.exclude)?,
         mode,
@@ -129,6 +136,7 @@ async fn live(
     let mut connector = context.connector()?;
     connector.leave_free = args.jobs.is_none();
     let prepared = prepare(&connector, &context.folders, options, &context.events, &context.cancel).await?;
+    *mapped = prepared.mapped.clone();
     let (target, comparison) = compare::live::compare(prepared, &context.events, &context.cancel).await?;
     Ok((name, target, comparison))
 }

@@ -43,6 +43,13 @@ impl ChosenRows {
         }
     }
 
+    /// The same rows of an archive that has these tables alone, by their numbers here.
+    pub fn of_tables(&self, tables: &[u32]) -> ChosenRows {
+        let nothing = || TableRows::Some(BTreeMap::new());
+        let of = |table: &u32| self.table(*table).cloned().unwrap_or_else(nothing);
+        ChosenRows { tables: tables.iter().map(of).collect() }
+    }
+
     /// Those of a table; none where the archive has no such table.
     pub fn table(&self, table: u32) -> Option<&TableRows> {
         self.tables.get(table as usize)

@@ -205,7 +205,11 @@ impl Attempt<'_> {
     fn count_coming(&self, objects: &ObjectPlan, log: &mut RestoreLog) {
         let coming = objects.coming();
         let header = self.archive.header();
-        for (table, rows) in header.tables.iter().zip(&self.archive.totals().table_rows) {
+        for (number, table) in (0..).zip(&header.tables) {
+            let rows = match &self.options.places {
+                Some(places) => places.count(self.archive, number),
+                None => self.archive.totals().table_rows.get(number as usize).copied().unwrap_or_default(),
+            };
             let is_coming = coming.contains(&(table.schema.clone(), table.name.clone()));
             if !is_coming || !self.options.filter.wants(&table.schema, &table.name) {
                 continue;
@@ -218,8 +222,8 @@ impl Attempt<'_> {
                 self.events.warn(warning.clone());
                 log.warnings.push(warning);
             } else {
-                log.after_counts.insert(table.shown(), *rows);
-                let outcome = TableOutcome { inserted: *rows, ..TableOutcome::default() };
+                log.after_counts.insert(table.shown(), rows);
+                let outcome = TableOutcome { inserted: rows, ..TableOutcome::default() };
                 log.tables_restored.insert(table.shown(), outcome);
             }
         }

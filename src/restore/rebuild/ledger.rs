@@ -200,7 +200,8 @@ fn fingerprint(archive: &Archive, options: &RestoreOptions, objects: &[Object]) 
     let mut asked = options.objects.clone();
     asked.style.left = None;
     let mut hash = Sha256::new();
-    let asked = format!("{:?} {:?} {} {:?}", archive.index_sha256(), options.filter, options.safe, asked);
+    let (file, names) = (archive.index_sha256(), (&options.filter, &options.mapping));
+    let asked = format!("{file} {names:?} {} {asked:?}", options.safe);
     hash.update(asked);
     for object in objects {
         hash.update(object.identity.as_bytes());
