@@ -1,6 +1,7 @@
 //! `pgkeep restore`, and what it shares with `pgkeep rollback`.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -8,7 +9,7 @@ use indicatif::HumanCount;
 
 use super::Ending;
 use super::args::{Command, default_jobs, duration};
-use super::backup::jobs;
+use super::backup::{by_name, jobs};
 use super::choice::{ChoiceArgs, EntityArgs};
 use super::context::{Context, count, printable_lines};
 use super::differences;
@@ -20,6 +21,7 @@ use crate::restore::log::{RestoreLog, Status, TableOutcome};
 use crate::restore::objects::ObjectOptions;
 use crate::restore::preference::Preferences;
 use crate::restore::prepare::{Prepared, prepare};
+use crate::restore::refused::Rejects;
 use crate::restore::report::of_outcome;
 use crate::restore::run::Outcome;
 use crate::restore::{Mode, RestoreOptions};
@@ -56,6 +58,12 @@ pub struct RestoreArgs {
     /// Commit the tables that can be restored, leave the others as they were, and end with exit code 3
     #[arg(long, env = "PGKEEP_KEEP_GOING")]
     pub keep_going: bool,
+    /// With --keep-going: leave out single rows that the target refuses, restore the rest of their table, and write them with the reasons to this archive, which can be restored later
+    #[arg(long, value_name = "FILE", env = "PGKEEP_REJECT_FILE")]
+    pub reject_file: Option<PathBuf>,
+    /// With --reject-file: undo the whole restore where more than N rows are refused [default: any number is left out]
+    #[arg(long, value_name = "N", env = "PGKEEP_MAX_ERRORS")]
+    pub max_errors: Option<u64>,
     /// Tables that the archive must hold, and not empty
     #[arg(long, value_name = "TABLE", env = "PGKEEP_CRITICAL", value_delimiter = ',')]
     pub critical: Vec<String>,
@@ -162,6 +170,44 @@ impl RestoreArgs {
     fn preferences(&self, context: &Context) -> Preferences {
         preferences(context, &self.newer_by)
     }
+
+    /// What becomes of rows that the target refuses.
+    fn rejects(&self, objects: &ObjectOptions) -> Result<Option<Rejects>, Failure> {
+        let Some(file) = &self.reject_file else {
+            return match self.max_errors {
+                Some(_) => Err(Failure::usage(
+                    "--max-errors says how many rows may be left out, and none is without --reject-file",
+                )
+                .next("add --keep-going --reject-file FILE")),
+                None => Ok(None),
+            };
+        };
+        let refused =
+            |what: &str, next: &str| Err(Failure::usage(what).state("the target is untouched").next(next));
+        if !self.keep_going {
+            return refused("--reject-file leaves rows out, which takes --keep-going", "add --keep-going");
+        }
+        if self.dry_run {
+            return refused(
+                "a dry run asks the target of no row whether it takes it, so that there is nothing for --reject-file",
+                "leave one of the two out",
+            );
+        }
+        if objects.create {
+            return refused(
+                "--create makes all or nothing, and leaves no row out for --reject-file",
+                "make the database first (createdb), then run the command without --create",
+            );
+        }
+        if !objects.data {
+            return refused(
+                "no rows are restored, so that there is nothing for --reject-file",
+                "leave it out",
+            );
+        }
+        let compression = by_name(file.to_str().unwrap_or_default());
+        Ok(Some(Rejects { file: file.clone(), compression, most: self.max_errors }))
+    }
 }
 
 /// What decides between two versions of a row: the configuration file, and columns for all tables that it says nothing of.
@@ -192,6 +238,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failur
         // Definitions are small, and who brings some back is in the middle of repairing something.
         safe: args.safe || !objects.only.is_empty(),
         keep_going: args.keep_going,
+        rejects: args.rejects(&objects)?,
         dry_run: args.dry_run,
         samples: args.sample.unwrap_or_default(),
         lock_timeout: args.shared.lock_timeout,
@@ -335,6 +382,13 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
     for failed in &log.tables_failed {
         text += &format!("  {}: NOT RESTORED: {}\n", failed.table, failed.error);
     }
+    for refused in log.rows_refused.iter().take(LISTED) {
+        text +=
+            &format!("  {}: {} NOT RESTORED: {}\n", refused.table, count(refused.rows, "row"), refused.error);
+    }
+    if log.rows_refused.len() > LISTED {
+        text += &format!("  and {} more reasons, see the log\n", log.rows_refused.len() - LISTED);
+    }
     if !log.statements_left.is_empty() {
         let left = &log.statements_left;
         text += &format!("  {} left to somebody who may run them:\n", count(left.len() as u64, "statement"));
@@ -373,6 +427,14 @@ fn describe(log: &RestoreLog, file: Option<&str>) -> String {
     }
     if let Some(safety) = &log.safety_backup_file {
         text += &format!("\n  undo: pgkeep rollback {safety}");
+    }
+    if let Some(rejects) = &log.reject_file {
+        let rows: u64 = log.rows_refused.iter().map(|refused| refused.rows).sum();
+        text += &format!(
+            "\n  {} refused: {} in {rejects}\n  when the cause is removed: pgkeep restore --safe --file {rejects}",
+            count(rows, "row"),
+            if rows == 1 { "it is" } else { "they are" }
+        );
     }
     text + "\n"
 }

@@ -25,6 +25,7 @@ pub mod preference;
 pub mod prepare;
 pub mod reading;
 pub mod rebuild;
+pub mod refused;
 pub mod report;
 pub mod requirements;
 pub mod roles;
@@ -52,6 +53,7 @@ use crate::selection::{RowChoice, TableFilter};
 use entity::Chosen;
 use objects::ObjectOptions;
 use preference::Preferences;
+use refused::Rejects;
 
 /// How archived rows meet live rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +93,9 @@ pub struct RestoreOptions {
     pub rollback: bool,
     /// Whether to commit what could be restored when some tables could not.
     pub keep_going: bool,
+    /// Where rows go that the target refuses while the rest of their table is restored; none: a table is restored wholly or
+    /// not at all. It takes `keep_going`.
+    pub rejects: Option<Rejects>,
     /// Whether to say what would be done, and do nothing.
     pub dry_run: bool,
     /// Of a dry run: of how many rows of each kind, in each table, it is to say what they are.
@@ -125,6 +130,7 @@ impl RestoreOptions {
             safe: false,
             rollback: false,
             keep_going: false,
+            rejects: None,
             dry_run: false,
             samples: 0,
             compares: false,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
 use super::stage::BUILT_IN_FIRST_PATH;
-use super::{RestoreOptions, create, entity, lock, objects, requirements};
+use super::{RestoreOptions, create, entity, lock, objects, refused, requirements};
 use crate::archive::error::ArchiveError;
 use crate::archive::model::Kind;
 use crate::archive::reader::Archive;
@@ -64,6 +64,9 @@ pub async fn prepare(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Prepared, Failure> {
+    if let Some(rejects) = &options.rejects {
+        refused::file::check(rejects).map_err(|f| f.state("the target is untouched"))?;
+    }
     let archive = prove(folders, &options, events, cancel).await?;
     if options.rollback && archive.header().kind != Kind::Safety {
         return Err(Failure::usage(format!("{} is not a safety backup", options.archive.display()))
@@ -136,11 +139,12 @@ fn check_has_objects(archive: &Archive, options: &RestoreOptions) -> Result<(), 
 
 /// Refuses to take rows for too many that the archive was never to hold.
 fn check_has_all_rows(archive: &Archive, options: &RestoreOptions) -> Result<(), Failure> {
-    let selection = &archive.header().selection;
-    if !selection.is_of_rows() || !options.deletes() {
+    let header = archive.header();
+    if !header.is_of_rows() || !options.deletes() {
         return Ok(());
     }
-    let holds = match selection.entity.as_slice() {
+    let holds = match header.selection.entity.as_slice() {
+        [] if header.refused.is_some() => "only rows that a restore has left out".to_owned(),
         [] => "some tables only those rows that others refer to".to_owned(),
         entity => format!("one entity, {}", entity.join(" ")),
     };
