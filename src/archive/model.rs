@@ -35,6 +35,9 @@ pub struct Header {
     /// For a safety backup: the restore that it guards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guards: Option<Guards>,
+    /// For an archive of rows that a restore left out because the target refused them: which restore, and why each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedRows>,
     /// The tables, in the order of their numbers: a chunk names its table by the position here.
     pub tables: Vec<Table>,
     /// The sequences, with their state.
@@ -46,6 +49,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether a table of the archive need not have all the rows that its table had.
+    pub fn is_of_rows(&self) -> bool {
+        self.selection.is_of_rows() || self.refused.is_some()
+    }
+
     /// A copy without definitions, which may be many.
     pub(super) fn without_schema(&self) -> Header {
         Header {
@@ -57,6 +65,7 @@ impl Header {
             source: self.source.clone(),
             selection: self.selection.clone(),
             guards: self.guards.clone(),
+            refused: self.refused.clone(),
             tables: self.tables.clone(),
             sequences: self.sequences.clone(),
             schema: None,
@@ -122,7 +131,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether a table of the archive need not have all the rows that its table had.
+    /// Whether not all rows of its tables were asked for.
     pub fn is_of_rows(&self) -> bool {
         !self.entity.is_empty() || self.with_references
     }
@@ -141,6 +150,28 @@ pub struct Guards {
     /// no others, as the archive has them, and removes those that it does not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<String>,
+}
+
+/// Rows that a restore left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusedRows {
+    /// File name of the restore's log in `summaries/`.
+    pub restore_log: String,
+    /// File name of the archive that was being restored.
+    pub backup_file: String,
+    /// Why, for each row of this archive.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why rows of a table were refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Position of the table in `tables`.
+    pub table: u32,
+    /// What the target said, without values of rows.
+    pub error: String,
+    /// Numbers of the rows among those of the table in this archive, counted from 1.
+    pub rows: Vec<u64>,
 }
 
 /// One table: an ordinary table without its inheritance children, or a partitioned table with all its partitions.

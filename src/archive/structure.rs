@@ -47,6 +47,10 @@ pub(super) fn check_header(header: &Header) -> Result<(), String> {
             return Err(format!("sequence {} is used by a table that there is not", sequence.shown()));
         }
     }
+    let reasons = header.refused.iter().flat_map(|refused| &refused.reasons);
+    if reasons.into_iter().any(|reason| reason.table as usize >= header.tables.len()) {
+        return Err("it says why rows of a table are refused that there is not".into());
+    }
     header.schema.as_ref().map_or(Ok(()), check_schema)
 }
 

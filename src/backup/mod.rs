@@ -223,6 +223,7 @@ pub fn header(
         },
         selection: model::Selection { tables, exclude, ..model::Selection::default() },
         guards,
+        refused: None,
         tables: plan.parts.iter().map(|p| p.table.clone()).collect(),
         sequences: catalog
             .sequences

@@ -176,7 +176,7 @@ fn chosen(context: &Context, args: &BackupArgs) -> Result<(TableFilter, Choice),
 }
 
 /// The compression that a file name asks for.
-fn by_name(name: &str) -> Compression {
+pub fn by_name(name: &str) -> Compression {
     let by_ending = [(".zst", "zstd"), (".gz", "gzip"), (".json", "none")];
     by_ending
         .iter()

@@ -17,6 +17,7 @@ mod export;
 mod lines;
 mod list;
 mod objects;
+mod outcome;
 mod rehearse;
 mod restore;
 mod rollback;

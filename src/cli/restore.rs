@@ -1,26 +1,26 @@
 //! `pgkeep restore`, and what it shares with `pgkeep rollback`.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use indicatif::HumanCount;
 
 use super::Ending;
 use super::args::{Command, default_jobs, duration};
-use super::backup::jobs;
+use super::backup::{by_name, jobs};
 use super::choice::{ChoiceArgs, EntityArgs, MappingArgs};
 use super::context::{Context, count, printable_lines};
-use super::differences;
 use super::objects::ObjectArgs;
+use super::outcome::{abridged, describe};
 use crate::check::Check;
 use crate::failure::{Failure, FailureKind};
 use crate::restore::entity::Chosen;
-use crate::restore::log::{RestoreLog, Status, TableOutcome};
+use crate::restore::log::{RestoreLog, Status};
 use crate::restore::objects::ObjectOptions;
 use crate::restore::preference::Preferences;
 use crate::restore::prepare::{Prepared, prepare};
-use crate::restore::report::of_outcome;
+use crate::restore::refused::Rejects;
 use crate::restore::run::Outcome;
 use crate::restore::{Mode, RestoreOptions};
 use crate::selection::TableFilter;
@@ -60,6 +60,12 @@ pub struct RestoreArgs {
     /// Go on with a restore into an empty database that was interrupted; one that is begun so is not undone when it is
     #[arg(long, env = "PGKEEP_RESUME", conflicts_with_all = ["dry_run", "keep_going"])]
     pub resume: bool,
+    /// With --keep-going: leave out single rows that the target refuses, restore the rest of their table, and write them with the reasons to this archive, which can be restored later
+    #[arg(long, value_name = "FILE", env = "PGKEEP_REJECT_FILE")]
+    pub reject_file: Option<PathBuf>,
+    /// With --reject-file: undo the whole restore where more than N rows are refused [default: any number is left out]
+    #[arg(long, value_name = "N", env = "PGKEEP_MAX_ERRORS")]
+    pub max_errors: Option<u64>,
     /// Tables that the archive must hold, and not empty
     #[arg(long, value_name = "TABLE", env = "PGKEEP_CRITICAL", value_delimiter = ',')]
     pub critical: Vec<String>,
@@ -169,6 +175,44 @@ impl RestoreArgs {
     fn preferences(&self, context: &Context) -> Preferences {
         preferences(context, &self.newer_by)
     }
+
+    /// What becomes of rows that the target refuses.
+    fn rejects(&self, objects: &ObjectOptions) -> Result<Option<Rejects>, Failure> {
+        let Some(file) = &self.reject_file else {
+            return match self.max_errors {
+                Some(_) => Err(Failure::usage(
+                    "--max-errors says how many rows may be left out, and none is without --reject-file",
+                )
+                .next("add --keep-going --reject-file FILE")),
+                None => Ok(None),
+            };
+        };
+        let refused =
+            |what: &str, next: &str| Err(Failure::usage(what).state("the target is untouched").next(next));
+        if !self.keep_going {
+            return refused("--reject-file leaves rows out, which takes --keep-going", "add --keep-going");
+        }
+        if self.dry_run {
+            return refused(
+                "a dry run asks the target of no row whether it takes it, so that there is nothing for --reject-file",
+                "leave one of the two out",
+            );
+        }
+        if objects.create {
+            return refused(
+                "--create makes all or nothing, and leaves no row out for --reject-file",
+                "make the database first (createdb), then run the command without --create",
+            );
+        }
+        if !objects.data {
+            return refused(
+                "no rows are restored, so that there is nothing for --reject-file",
+                "leave it out",
+            );
+        }
+        let compression = by_name(file.to_str().unwrap_or_default());
+        Ok(Some(Rejects { file: file.clone(), compression, most: self.max_errors }))
+    }
 }
 
 /// What decides between two versions of a row: the configuration file, and columns for all tables that it says nothing of.
@@ -204,6 +248,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Ending, Failur
         safe: args.safe || !objects.only.is_empty(),
         keep_going: args.keep_going,
         resume: args.resume,
+        rejects: args.rejects(&objects)?,
         dry_run: args.dry_run,
         samples: args.sample.unwrap_or_default(),
         lock_timeout: args.shared.lock_timeout,
@@ -321,124 +366,4 @@ fn unsaid(failure: Failure, file: Option<&str>) -> Failure {
         next: format!("the data needs nothing more; {file} has the result"),
         ..failure
     }
-}
-
-/// Tables that are listed on the screen; the log has all.
-const LISTED: usize = 50;
-
-fn describe(log: &RestoreLog, file: Option<&str>) -> String {
-    let tables = match log.operation.as_str() {
-        "dry-run" => log.tables.clone(),
-        _ => log.tables_restored.iter().map(|(shown, t)| (shown.clone(), of_outcome(t))).collect(),
-    };
-    let (mut text, changed) = differences::describe(&tables, "see the log");
-    text += &renamed(log);
-    text += &objects(log);
-    let empty = |(table, t): &(&String, &TableOutcome)| {
-        t.inserted + t.updated + t.deleted + t.unchanged + t.kept == 0
-            && log.after_counts.get(*table) == Some(&0)
-    };
-    let empty = log.tables_restored.iter().filter(empty).count();
-    let unchanged = log.tables_restored.len().saturating_sub(changed + empty);
-    for (number, what) in [(unchanged, "unchanged"), (empty, "empty")] {
-        if number > 0 {
-            text += &format!("  {} {what}\n", count(number as u64, "table"));
-        }
-    }
-    for failed in &log.tables_failed {
-        text += &format!("  {}: NOT RESTORED: {}\n", failed.table, failed.error);
-    }
-    if !log.statements_left.is_empty() {
-        let left = &log.statements_left;
-        text += &format!("  {} left to somebody who may run them:\n", count(left.len() as u64, "statement"));
-        for statement in left.iter().take(LISTED) {
-            text += &format!("    {};\n", statement.sql);
-        }
-        if left.len() > LISTED {
-            text += &format!("    and {} more, see the log\n", left.len() - LISTED);
-        }
-    }
-    let failed = log.checks.iter().filter(|check| !check.passed).count();
-    text += &match (log.checks.len(), failed) {
-        (0, _) => String::new(),
-        (1, 0) => "  the check passes\n".to_owned(),
-        (all, 0) => format!("  all {all} checks pass\n"),
-        (all, failed) => format!("  {failed} of {} failed\n", count(all as u64, "check")),
-    };
-    let verb = match (log.operation.as_str(), log.status) {
-        ("dry-run", _) => "would restore (nothing was changed)",
-        (_, Status::Partial) => "restored in part",
-        ("rollback", _) => "rolled back and verified",
-        _ => "restored and verified",
-    };
-    text += &format!(
-        "{verb}: {} inserted, {} updated, {} deleted in {}",
-        HumanCount(log.total_inserted),
-        HumanCount(log.total_updated),
-        HumanCount(log.total_deleted),
-        log.target
-    );
-    if let Some(file) = file {
-        text += &format!("\n  log:  {file}");
-    }
-    if let Some(conflicts) = &log.conflicts_file {
-        text += &format!("\n  rows of which one version was preferred: {conflicts}, beside the log");
-    }
-    if let Some(safety) = &log.safety_backup_file {
-        text += &format!("\n  undo: pgkeep rollback {safety}");
-    }
-    text + "\n"
-}
-
-/// Which tables go by other names.
-fn renamed(log: &RestoreLog) -> String {
-    let names: Vec<String> = log.mapped.iter().map(|(new, old)| format!("{old} as {new}")).collect();
-    match names.is_empty() {
-        true => String::new(),
-        false => {
-            format!("  {} under another name: {}\n", count(names.len() as u64, "table"), abridged(&names))
-        }
-    }
-}
-
-/// What became of objects.
-fn objects(log: &RestoreLog) -> String {
-    let mut text = String::new();
-    if log.objects_created > 0 {
-        text += &format!("  {} made\n", count(log.objects_created, "object"));
-    }
-    for (list, verb) in [(&log.objects_replaced, "replaced"), (&log.objects_removed, "removed")] {
-        if !list.is_empty() {
-            text += &format!("  {} {verb}: {}\n", count(list.len() as u64, "object"), abridged(list));
-        }
-    }
-    if !log.roles_created.is_empty() {
-        let roles = &log.roles_created;
-        text += &format!(
-            "  {} made, of the whole cluster, so that a rollback leaves them: {}\n",
-            count(roles.len() as u64, "role"),
-            abridged(roles)
-        );
-    }
-    if !log.objects_differing.is_empty() {
-        let differing: Vec<String> =
-            log.objects_differing.iter().map(|(identity, what)| format!("{identity} ({what})")).collect();
-        text += &format!(
-            "  {} left as the target has it, though it differs from the archive: {}\n    see: pgkeep diff {} live --schema\n",
-            count(differing.len() as u64, "object"),
-            abridged(&differing),
-            log.backup_file
-        );
-    }
-    text
-}
-
-fn abridged(names: &[String]) -> String {
-    let shown: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
-    let more = if names.len() > shown.len() {
-        format!(" and {} more", names.len() - shown.len())
-    } else {
-        String::new()
-    };
-    format!("{}{more}", shown.join(", "))
 }

@@ -64,6 +64,9 @@ pub struct ShowArgs {
     pub where_key: Vec<String>,
 }
 
+/// Reasons that are listed.
+const LISTED: usize = 50;
+
 /// Runs the command.
 pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
     let path = context.find_archive(&args.file)?;
@@ -117,7 +120,7 @@ fn overview(path: &Path, archive: &Archive, chosen: &[(&Table, &u64)]) -> serde_
     serde_json::json!({
         "file": path, "kind": header.kind, "version": header.version, "tool": header.tool,
         "created_at": header.created_at, "source": header.source, "selection": header.selection,
-        "guards": header.guards, "rows": archive.totals().rows, "bytes": archive.file_bytes(),
+        "guards": header.guards, "refused": header.refused, "rows": archive.totals().rows, "bytes": archive.file_bytes(),
         "json_bytes": archive.totals().bytes, "chunks": archive.chunks().len(), "tables": tables,
         "sequences": header.sequences, "objects": header.schema.as_ref().map(|s| s.objects.len()),
     })
@@ -145,6 +148,24 @@ fn describe(shown: &str, archive: &Archive, chosen: &[(&Table, &u64)]) -> String
             printable(&guards.backup_file),
             printable(&guards.restore_log)
         );
+    }
+    if let Some(refused) = &header.refused {
+        text += &format!(
+            "  left out by the restore of {} ({}):\n",
+            printable(&refused.backup_file),
+            printable(&refused.restore_log)
+        );
+        for reason in refused.reasons.iter().take(LISTED) {
+            let table = header.tables.get(reason.table as usize).map(Table::shown).unwrap_or_default();
+            let rows = count(reason.rows.len() as u64, "row");
+            text += &format!("    {}, {rows}: {}\n", printable(&table), printable(&reason.error));
+        }
+        if refused.reasons.len() > LISTED {
+            text += &format!(
+                "    and {} more reasons: pgkeep show FILE --json\n",
+                refused.reasons.len() - LISTED
+            );
+        }
     }
     text += &format!(
         "  {} rows in {}, {} ({} of JSON), {}{}\n\n",

@@ -60,6 +60,14 @@ pub fn is_cancelled(error: &Error) -> bool {
     sqlstate(error) == Some("57014")
 }
 
+/// Whether the server refuses a row for what is in it, so that another may do: what its values are (22), an integrity
+/// constraint (23), a number of rows (21), what functions of the user's say (P0, 38, 39), a limit such as the size of an
+/// index entry (54).
+pub fn is_about_a_row(error: &Error) -> bool {
+    let classes = ["21", "22", "23", "38", "39", "54", "P0"];
+    sqlstate(error).is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+}
+
 /// The I/O error underneath, if that is what went wrong.
 pub(crate) fn io_error(error: &Error) -> Option<&io::Error> {
     let io = error.source()?.downcast_ref::<io::Error>()?;

@@ -3,6 +3,7 @@
 mod definitions;
 mod foresee;
 mod going;
+mod refusing;
 mod side_by_side;
 mod staging;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::refusing::Orphans;
 use super::compare::{Compared, Difference};
 use super::equal::Ranges;
 use super::left_on::LeftOn;
@@ -19,9 +21,11 @@ use super::objects::plan::ObjectPlan;
 use super::plan::{RestorePlan, TablePlan};
 use super::reading::Reading;
 use super::rebuild::ledger;
+use super::refused::Refused;
 use super::staging_schema::StagingSchema;
 use super::triggers::{self, Held};
 use super::{Mode, RestoreOptions, entity, large_objects, lock, safety, sequences, stage, verify};
+use crate::archive::file::AtomicFile;
 use crate::archive::reader::Archive;
 use crate::connection::Connector;
 use crate::failure::{Failure, FailureKind};
@@ -88,16 +92,38 @@ pub(super) struct Staged {
     /// Rows of the live table.
     before: u64,
     pub(super) seconds: f64,
+    /// What of it the target refuses, where that is left out row by row.
+    pub(super) refused: Vec<Refused>,
+}
+
+/// What a pass over the tables could not restore.
+pub(super) enum Refusal {
+    /// This table, and why.
+    Table(String, Failure),
+    /// Rows, which their tables name by now; and rows that stay although what they refer to was to go.
+    Rows(Vec<Orphans>),
+}
+
+impl Refusal {
+    /// What a restore fails with that leaves nothing out.
+    fn into_failure(self) -> Failure {
+        match self {
+            Refusal::Table(_, failure) => failure,
+            Refusal::Rows(_) => Failure::failed("rows are refused"),
+        }
+    }
 }
 
 impl Attempt<'_> {
     /// Does everything but the commit. What was done stands in `log`; what must be put back by hand if the commit
-    /// fails, in `applied`; what goes when the transaction has ended, in `staging`.
+    /// fails, in `applied`; what goes when the transaction has ended, in `staging`; the file of refused rows, which gets its
+    /// name when it is committed, in `rejects`.
     pub async fn run(
         &self,
         log: &mut RestoreLog,
         applied: &mut sequences::Applied,
         staging: &mut Option<StagingSchema>,
+        rejects: &mut Option<AtomicFile>,
     ) -> Result<(), Failure> {
         let client = &self.session.client;
         client.batch_execute(&self.begin()).await.map_err(|error| match pg::sqlstate(&error) {
@@ -163,12 +189,12 @@ impl Attempt<'_> {
         let equal = self.find_equal(&catalog, &plan, &objects, &reading).await?;
         let todo = self.to_stage(&catalog, &plan, equal);
         let workers = self.stagers(&todo, &objects, replica_role, staging).await?;
-        let staged = self.stage_all(todo, workers, replica_role, &counts, log).await?;
+        let mut staged = self.stage_all(todo, workers, replica_role, &counts, log).await?;
         self.write_conflicts(&staged, log).await?;
         self.warn_undecided(&staged, log);
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let known = Known { catalog: &catalog, plan: &plan, reading: &reading, replica_role };
-        let merged = self.merge_all(known, staged, large, log).await;
+        let merged = self.merge_all(known, &mut staged, large, log).await;
         self.events.emit(Event::Finished { phase: Phase::Merge });
         merged?;
         log.after_counts.retain(|table, _| !going.contains_key(table));
@@ -177,7 +203,9 @@ impl Attempt<'_> {
             plan.sequences.iter().filter(|s| !self.only_failed_use(s, &plan, log)).cloned().collect();
         sequences::apply(client, &done, self.options.mode, applied).await?;
         log.sequences_set = applied.set.iter().cloned().collect();
-        self.make_after(&objects, &going, log).await
+        self.make_after(&objects, &going, log).await?;
+        *rejects = self.write_refused(&staged, log).await?;
+        Ok(())
     }
 
     /// Says in which tables nothing decides, so that rows were kept.
@@ -291,41 +319,46 @@ impl Attempt<'_> {
     async fn merge_all(
         &self,
         known: Known<'_>,
-        mut staged: Vec<Staged>,
+        staged: &mut Vec<Staged>,
         mut large: Option<large_objects::Staged>,
         log: &mut RestoreLog,
     ) -> Result<(), Failure> {
         let client = &self.session.client;
         loop {
             client.batch_execute("SAVEPOINT pgkeep_merge").await?;
-            match self.merge_once(known, &mut staged, &mut large, log).await? {
-                None => {
-                    client.batch_execute("RELEASE SAVEPOINT pgkeep_merge").await?;
-                    return Ok(());
-                }
-                Some((table, failure)) => {
-                    if !self.goes_on_after(&failure) {
-                        return Err(failure);
-                    }
-                    client
-                        .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_merge; RELEASE SAVEPOINT pgkeep_merge")
-                        .await?;
-                    self.fail_table(log, &table, &failure.what);
-                    staged.retain(|s| s.table.shown != table);
-                    large = large.filter(|l| l.table.shown != table);
-                }
+            let Some(refusal) = self.merge_once(known, staged, &mut large, log).await? else {
+                client.batch_execute("RELEASE SAVEPOINT pgkeep_merge").await?;
+                return self.check_number(staged);
+            };
+            if let Refusal::Table(_, failure) = &refusal
+                && !self.goes_on_after(failure)
+            {
+                return Err(refusal.into_failure());
             }
+            client
+                .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_merge; RELEASE SAVEPOINT pgkeep_merge")
+                .await?;
+            let left_out = match refusal {
+                Refusal::Table(table, failure) => Some((table, failure)),
+                Refusal::Rows(orphans) => self.keep_referred(known.catalog, staged, orphans).await?,
+            };
+            if let Some((table, failure)) = left_out {
+                self.fail_table(log, &table, &failure.what);
+                staged.retain(|s| s.table.shown != table);
+                large = large.filter(|l| l.table.shown != table);
+            }
+            self.set_aside_again(staged).await?;
         }
     }
 
-    /// One pass over the tables. Returns the table that has to be left out, with the reason.
+    /// One pass over the tables. Returns what has to be left out.
     async fn merge_once(
         &self,
         known: Known<'_>,
         staged: &mut [Staged],
         large: &mut Option<large_objects::Staged>,
         log: &mut RestoreLog,
-    ) -> Result<Option<(String, Failure)>, Failure> {
+    ) -> Result<Option<Refusal>, Failure> {
         let Known { catalog, plan, reading, replica_role } = known;
         let client = &self.session.client;
         let written = RestorePlan {
@@ -361,7 +394,7 @@ impl Attempt<'_> {
         if let Some(large) = large
             && let Err(failure) = self.write_large_objects(large, log, &mut after).await
         {
-            return Ok(Some((large.table.shown.clone(), failure)));
+            return Ok(Some(Refusal::Table(large.table.shown.clone(), failure)));
         }
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
         // As with temporary tables: the server would share out memory that it may not have.
@@ -374,6 +407,9 @@ impl Attempt<'_> {
         client.batch_execute("SET LOCAL max_parallel_workers_per_gather TO DEFAULT").await?;
         let violations = verify::constraints(client, catalog, &written, replica_role).await?;
         client.batch_execute("SET LOCAL search_path = ''").await?;
+        if let Some(refused) = self.refuse_rows(catalog, staged, &violations).await? {
+            return Ok(Some(refused));
+        }
         for violation in &violations {
             // What a safety backup holds was so before; putting it back exactly is the promise of a rollback.
             let scope = plan.closure(catalog);
@@ -382,9 +418,7 @@ impl Attempt<'_> {
                 log.warnings.push(violation.what.clone());
                 continue;
             }
-            let failure = Failure::failed(violation.what.clone())
-                .next("restore the tables that the rows refer to as well, or leave these out; --keep-going restores the rest");
-            return Ok(Some((self.culprit(catalog, staged, violation), failure)));
+            return Ok(Some(self.violated(catalog, staged, violation)));
         }
         if let Some(held) = held {
             held.release(client, catalog).await?;
@@ -394,6 +428,13 @@ impl Attempt<'_> {
         log.tables_restored = staged.iter().map(|s| (s.table.shown.clone(), outcome(s))).collect();
         log.tables_restored.extend(large.iter().map(|l| (l.table.shown.clone(), l.outcome())));
         Ok(None)
+    }
+
+    /// What has to be left out for a violation.
+    fn violated(&self, catalog: &Catalog, staged: &[Staged], violation: &verify::Violation) -> Refusal {
+        let failure = Failure::failed(violation.what.clone())
+            .next("restore the tables that the rows refer to as well, or leave these out; --keep-going restores the rest");
+        Refusal::Table(self.culprit(catalog, staged, violation), failure)
     }
 
     /// The table to leave out for a violation: the referring one where it is being restored, else the other.
@@ -435,14 +476,15 @@ fn count(counts: &BTreeMap<String, u64>, table: &str) -> u64 {
 fn outcome(staged: &Staged) -> TableOutcome {
     let Difference { archived_only, different, live_only } = staged.difference;
     let kept = staged.compared.kept();
+    let refused = staged.refused.iter().filter(|r| r.number.is_some()).count() as u64;
     TableOutcome {
         inserted: archived_only,
         updated: different,
-        unchanged: staged.rows.saturating_sub(archived_only + different + kept),
+        unchanged: staged.rows.saturating_sub(archived_only + different + kept + refused),
         deleted: live_only,
         kept,
         conflicts: staged.compared.conflicts(&staged.table),
-        errors: 0,
+        errors: staged.refused.len() as u64,
         seconds: (staged.seconds * 1000.0).round() / 1000.0,
     }
 }

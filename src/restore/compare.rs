@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 
 use super::Mode;
 use super::plan::TablePlan;
+use super::refused::{Refused, aside_statement, is_not_aside};
 use super::stage::{create_as, stage_name};
 use crate::difference::Conflicts;
 use crate::failure::Failure;
@@ -42,10 +43,12 @@ pub struct Compared {
     pub decisions: BTreeMap<i16, u64>,
     /// Archived rows that were staged and not chosen by the table's condition.
     pub unchosen: u64,
+    /// Archived rows that could not be staged.
+    pub refused: Vec<Refused>,
 }
 
 impl Compared {
-    /// Whether nothing is to be written or told of.
+    /// Whether nothing is to be written or told of rows that are staged.
     pub fn is_none(&self) -> bool {
         self.difference.is_none() && self.decisions.is_empty()
     }
@@ -114,6 +117,18 @@ fn same_key(key: &Key) -> String {
         })
         .collect();
     on.join(" AND ")
+}
+
+/// Whether a staged row `s` and a live one `t` are the same row; without a key, whether they are equal.
+pub fn same_row(table: &TablePlan) -> String {
+    match &table.key {
+        Some(key) => same_key(key),
+        None => {
+            let [s, t] = ["s", "t"]
+                .map(|alias| format!("{}::pg_catalog.text COLLATE pg_catalog.\"C\"", image(table, alias)));
+            format!("{s} OPERATOR(pg_catalog.=) {t}")
+        }
+    }
 }
 
 /// Where the places of those staged rows are that the table's condition chooses: it is asked once, so that nothing that is
@@ -230,12 +245,17 @@ async fn list(client: &Client, table: &TablePlan, live: &str) -> Result<Compared
         );
         unchosen = client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
     }
+    // Of two rows that exclude each other the one is refused that the archive has later.
+    let order = if table.refusing.is_some() { "ORDER BY d.staged" } else { "" };
     let sql = format!(
-        "{} SELECT d.staged, d.live_table, d.live, d.decision, pg_catalog.row_number() OVER () AS place FROM ({}) AS d",
+        "{} SELECT d.staged, d.live_table, d.live, d.decision, pg_catalog.row_number() OVER ({order}) AS place FROM ({}) AS d",
         create_as(table, &list),
         differences(table, live)
     );
     client.batch_execute(&sql).await?;
+    if table.refusing.is_some() {
+        client.batch_execute(&aside_statement(table)).await?;
+    }
     let mut compared = Compared { unchosen, ..Compared::default() };
     if matches!(table.mode, Mode::Missing | Mode::Newer) {
         let sql = format!(
@@ -257,6 +277,11 @@ async fn list(client: &Client, table: &TablePlan, live: &str) -> Result<Compared
     Ok(compared)
 }
 
+/// Counts the differences that are listed by now.
+pub async fn listed(client: &Client, table: &TablePlan) -> Result<Difference, tokio_postgres::Error> {
+    count(client, &difference_name(table)).await
+}
+
 /// Whether an archived row that met none of the rows that it was compared with has the key of another live row: then that
 /// one is archived, too, and the archive has a key twice.
 pub async fn meets_others(client: &Client, table: &TablePlan) -> Result<bool, Failure> {
@@ -276,14 +301,15 @@ pub async fn meets_others(client: &Client, table: &TablePlan) -> Result<bool, Fa
 }
 
 /// Counts the differences between staged rows and `live` ones anew, without listing them: none may be left after
-/// [`apply`](super::merge::apply).
+/// [`apply`](super::merge::apply), but for what was set aside.
 pub async fn recount(client: &Client, table: &TablePlan, live: &str) -> Result<Difference, Failure> {
     let doing = |e: tokio_postgres::Error| {
         Failure::from_server(&e).while_doing(format!("verifying table {}", table.shown))
     };
     let wanted = format!(
-        "(SELECT * FROM ({}) AS a WHERE a.decision IS NULL OR a.decision OPERATOR(pg_catalog.>) 0)",
-        differences(table, live)
+        "(SELECT * FROM ({}) AS a WHERE (a.decision IS NULL OR a.decision OPERATOR(pg_catalog.>) 0){})",
+        differences(table, live),
+        is_not_aside(table)
     );
     count(client, &wanted).await.map_err(doing)
 }

@@ -74,6 +74,7 @@ pub fn fit(index: u32, table: &model::Table, catalog: &Catalog, mode: Mode) -> R
         places: None,
         removable: Vec::new(),
         staged_in: stage::TEMPORARY,
+        refusing: None,
     })
 }
 

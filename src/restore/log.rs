@@ -48,7 +48,7 @@ pub struct TableOutcome {
     /// How many rows that are in both were decided by each rule, and for which side.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub conflicts: Conflicts,
-    /// Rows that were refused.
+    /// Rows that the target refused, and live rows that it did not let go.
     pub errors: u64,
     /// Time spent on the table.
     pub seconds: f64,
@@ -64,6 +64,17 @@ pub struct TableFailure {
     /// The table.
     pub table: String,
     /// Why.
+    pub error: String,
+}
+
+/// Rows that the target refused for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsRefused {
+    /// The table.
+    pub table: String,
+    /// How many.
+    pub rows: u64,
+    /// Why, without values of rows.
     pub error: String,
 }
 
@@ -114,6 +125,12 @@ pub struct RestoreLog {
     pub mapped: BTreeMap<String, String>,
     /// Tables that were left as they were.
     pub tables_failed: Vec<TableFailure>,
+    /// Archived rows that the target refused, so that they were left out: how many for which reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows_refused: Vec<RowsRefused>,
+    /// The archive of these rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reject_file: Option<String>,
     /// Sequences that were set, with the value that they were set to.
     pub sequences_set: BTreeMap<String, String>,
     /// The user's own checks of what was about to be committed; none where it did not come to that.
@@ -167,7 +184,9 @@ pub struct RestoreLog {
 impl RestoreLog {
     /// Whether a restore that is committed has done all that it was asked for.
     pub fn how_far(&self) -> Status {
-        let all = self.tables_failed.is_empty() && self.statements_left.is_empty();
+        let all = self.tables_failed.is_empty()
+            && self.statements_left.is_empty()
+            && self.tables_restored.values().all(|t| t.errors == 0);
         if all { Status::Completed } else { Status::Partial }
     }
 
@@ -189,6 +208,8 @@ impl RestoreLog {
             mapped: BTreeMap::new(),
             conflicts_file: None,
             tables_failed: Vec::new(),
+            rows_refused: Vec::new(),
+            reject_file: None,
             sequences_set: BTreeMap::new(),
             checks: Vec::new(),
             rolled_back: false,
@@ -226,6 +247,8 @@ impl RestoreLog {
     pub fn undo(&mut self) {
         self.tables_restored.clear();
         self.tables.clear();
+        self.rows_refused.clear();
+        self.reject_file = None;
         self.sequences_set.clear();
         self.objects_created = 0;
         self.objects_replaced.clear();

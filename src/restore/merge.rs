@@ -5,7 +5,9 @@ use tokio_postgres::Client;
 
 use super::compare::{Difference, difference_name};
 use super::plan::TablePlan;
+use super::refused::halves::Halves;
 use super::stage::{create_as, stage_name};
+use crate::postgres::error as pg;
 use crate::postgres::quote;
 
 /// For the writes alone: the user's functions in checks, indexes and generated columns find what they find in the
@@ -53,48 +55,65 @@ pub async fn apply(
     step: Step,
     fixed: &[&str],
 ) -> Result<(), tokio_postgres::Error> {
-    let keeps = !table.kept.is_empty() && difference.different > 0;
-    if keeps && matches!(step, Step::Replace | Step::Remove { differing: true }) {
-        client.batch_execute(&keep_statement(table)).await?;
-    }
-    client.batch_execute(USERS_PATH).await?;
-    let come = difference.archived_only + difference.different;
-    match step {
-        Step::Replace => {
-            delete(client, table, difference, true).await?;
-            insert(client, table, come, keeps).await?;
-        }
-        Step::Remove { differing } => delete(client, table, difference, differing).await?,
-        Step::Change if difference.different > 0 => {
-            client.batch_execute(&update_statement(table, fixed)).await?;
-        }
-        Step::Add { differing: true } => insert(client, table, come, keeps).await?,
-        Step::Add { differing: false } if difference.archived_only > 0 => {
-            client.batch_execute(&insert_statement(table, NEW)).await?;
-        }
-        Step::Change | Step::Add { .. } => {}
-    }
+    prepare(client, table, difference, step).await?;
+    write(client, table, difference, step, fixed, "").await?;
     client.batch_execute("SET LOCAL search_path = ''").await
 }
 
-/// Of the listed differences: archived rows that meet no live one.
-const NEW: &str = " WHERE d.live IS NULL";
-
-/// Inserts what was removed to be replaced, and what is new.
-async fn insert(
+/// What is done of a step before its rows: what they replace is kept and removed.
+async fn prepare(
     client: &Client,
     table: &TablePlan,
-    rows: u64,
-    keeps: bool,
+    difference: &Difference,
+    step: Step,
 ) -> Result<(), tokio_postgres::Error> {
-    if rows == 0 {
-        return Ok(());
+    if keeps(table, difference) && matches!(step, Step::Replace | Step::Remove { differing: true }) {
+        client.batch_execute(&keep_statement(table)).await?;
     }
-    if keeps {
-        client.batch_execute(&insert_with_kept(table)).await?;
+    client.batch_execute(USERS_PATH).await?;
+    match step {
+        Step::Replace => delete(client, table, difference, true, "").await,
+        _ => Ok(()),
     }
-    client.batch_execute(&insert_statement(table, if keeps { NEW } else { "" })).await
 }
+
+/// Whether rows that are replaced have columns of which the archive does not know.
+fn keeps(table: &TablePlan, difference: &Difference) -> bool {
+    !table.kept.is_empty() && difference.different > 0
+}
+
+/// What is done of a step row by row: of those rows of `d` that meet the further condition `rows`, which begins with AND.
+async fn write(
+    client: &Client,
+    table: &TablePlan,
+    difference: &Difference,
+    step: Step,
+    fixed: &[&str],
+    rows: &str,
+) -> Result<(), tokio_postgres::Error> {
+    let come = difference.archived_only + difference.different;
+    match step {
+        Step::Remove { differing } => delete(client, table, difference, differing, rows).await,
+        Step::Change if difference.different > 0 => {
+            client.batch_execute(&format!("{}{rows}", update_statement(table, fixed))).await
+        }
+        Step::Replace | Step::Add { differing: true } if come > 0 => {
+            let keeps = keeps(table, difference);
+            if keeps {
+                client.batch_execute(&format!("{}{rows}", insert_with_kept(table))).await?;
+            }
+            let new = if keeps { NEW } else { "" };
+            client.batch_execute(&format!("{}{new}{rows}", insert_statement(table))).await
+        }
+        Step::Add { differing: false } if difference.archived_only > 0 => {
+            client.batch_execute(&format!("{}{NEW}{rows}", insert_statement(table))).await
+        }
+        Step::Replace | Step::Change | Step::Add { .. } => Ok(()),
+    }
+}
+
+/// Of the listed differences: archived rows that meet no live one.
+const NEW: &str = " AND d.live IS NULL";
 
 fn kept_name(table: &TablePlan) -> String {
     format!("{}.pgkeep_kept_{}", table.staged_in, table.index)
@@ -106,7 +125,7 @@ fn keep_statement(table: &TablePlan) -> String {
     let kept = table.kept.iter().enumerate();
     let kept: Vec<String> = kept.map(|(n, c)| format!("t.{} AS kept_{n}", quote::ident(c))).collect();
     format!(
-        "{} SELECT d.staged AS staged, {} FROM {} AS t JOIN {} AS d
+        "{} SELECT d.staged AS staged, d.place AS place, {} FROM {} AS t JOIN {} AS d
             ON t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table
          WHERE d.staged IS NOT NULL",
         create_as(table, &kept_name(table)),
@@ -119,10 +138,10 @@ fn keep_statement(table: &TablePlan) -> String {
 /// The replaced rows, with that.
 fn insert_with_kept(table: &TablePlan) -> String {
     let columns: Vec<String> = table.columns.iter().chain(&table.kept).map(|c| quote::ident(c)).collect();
-    let numbered: Vec<String> = (0..table.kept.len()).map(|n| format!("k.kept_{n}")).collect();
+    let numbered: Vec<String> = (0..table.kept.len()).map(|n| format!("d.kept_{n}")).collect();
     format!(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE
-         SELECT {}, {} FROM {} AS k JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) k.staged",
+         SELECT {}, {} FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged WHERE true",
         table.quoted,
         columns.join(", "),
         of_alias("s", &table.columns),
@@ -143,17 +162,18 @@ async fn delete(
     table: &TablePlan,
     difference: &Difference,
     differing: bool,
+    rows: &str,
 ) -> Result<(), tokio_postgres::Error> {
-    let (rows, condition) = match differing {
+    let (number, condition) = match differing {
         true => (difference.different + difference.live_only, ""),
         false => (difference.live_only, " AND d.staged IS NULL"),
     };
-    if rows == 0 {
+    if number == 0 {
         return Ok(());
     }
     let sql = format!(
         "DELETE FROM {} AS t USING {} AS d
-          WHERE t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table{condition}",
+          WHERE t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table{condition}{rows}",
         table.from_item,
         difference_name(table)
     );
@@ -173,13 +193,13 @@ fn update_statement(table: &TablePlan, fixed: &[&str]) -> String {
     )
 }
 
-fn insert_statement(table: &TablePlan, condition: &str) -> String {
+fn insert_statement(table: &TablePlan) -> String {
     let columns: Vec<String> = table.columns.iter().map(|c| quote::ident(c)).collect();
     let list = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
     let values: Vec<String> = columns.iter().map(|c| format!("s.{c}")).collect();
     format!(
         "INSERT INTO {}{list} OVERRIDING SYSTEM VALUE
-         SELECT {} FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged{condition}",
+         SELECT {} FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged WHERE true",
         table.quoted,
         values.join(", "),
         difference_name(table),
@@ -187,57 +207,70 @@ fn insert_statement(table: &TablePlan, condition: &str) -> String {
     )
 }
 
-/// Finds by halving the first archived row that the target refuses. Returns how it is told apart from others, by its
-/// key, and leaves the transaction as it found it.
+/// Finds by halving the first rows that the target refuses in a step, at most so many, by their places in the list of
+/// differences, with what it says. Leaves the transaction as it found it.
 ///
-/// Takes at most log₂(rows) + 1 statements that together insert each row once.
+/// Takes some log₂(rows) statements for each, which together write each row a few times.
 pub async fn find_refused(
     client: &Client,
     table: &TablePlan,
     difference: &Difference,
-) -> Result<Option<String>, tokio_postgres::Error> {
+    step: Step,
+    fixed: &[&str],
+    most: u64,
+) -> Result<Vec<(u64, tokio_postgres::Error)>, tokio_postgres::Error> {
+    let list = difference_name(table);
+    client.batch_execute("SAVEPOINT pgkeep_search").await?;
+    if table.refusing.is_some() {
+        // Each half is found by its places.
+        client.batch_execute(&format!("CREATE INDEX ON {list} (place); ANALYZE {list}")).await?;
+    }
+    let sql = format!("SELECT COALESCE(pg_catalog.max(d.place), 0) FROM {list} AS d");
+    let last = client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
     // Going back to the savepoint brings the empty path back, too.
-    client.batch_execute(&format!("SAVEPOINT pgkeep_search; {USERS_PATH}")).await?;
-    delete(client, table, difference, true).await?;
-    let sql = format!("SELECT COALESCE(pg_catalog.max(d.place), 0) FROM {} AS d", difference_name(table));
-    let (mut low, mut high) = (1i64, client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0));
-    let mut refused = false;
-    while low <= high {
-        let middle = if refused || low == high { low + (high - low) / 2 } else { high };
-        let sql = insert_statement(
-            table,
-            &format!(
-                " WHERE d.place OPERATOR(pg_catalog.>=) {low} AND d.place OPERATOR(pg_catalog.<=) {middle}"
-            ),
+    prepare(client, table, difference, step).await?;
+    let mut found = Vec::new();
+    let mut halves = Halves::of(1..last + 1, None);
+    while let Some(rows) = halves.to_try() {
+        let rows = format!(
+            " AND d.place OPERATOR(pg_catalog.>=) {} AND d.place OPERATOR(pg_catalog.<) {}",
+            rows.start, rows.end
         );
         client.batch_execute("SAVEPOINT pgkeep_half").await?;
-        match client.batch_execute(&sql).await {
+        match write(client, table, difference, step, fixed, &rows).await {
             Ok(()) => {
                 client.batch_execute("RELEASE SAVEPOINT pgkeep_half").await?;
-                low = middle + 1;
+                halves.taken();
             }
-            Err(error) if error.as_db_error().is_some() => {
+            Err(error) if pg::is_about_a_row(&error) => {
                 client
                     .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_half; RELEASE SAVEPOINT pgkeep_half")
                     .await?;
-                refused = true;
-                if low == middle {
+                if let Some(place) = halves.refused(None) {
+                    found.push((place, error));
+                }
+                if found.len() as u64 >= most {
                     break;
                 }
-                high = middle;
             }
             Err(error) => return Err(error),
         }
     }
     client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_search; RELEASE SAVEPOINT pgkeep_search").await?;
-    if !refused || low > high {
-        return Ok(None);
-    }
+    Ok(found)
+}
+
+/// How a row in the list of differences is told apart from others: by its key, as `id = 7`.
+pub async fn key_of(
+    client: &Client,
+    table: &TablePlan,
+    place: u64,
+) -> Result<Option<String>, tokio_postgres::Error> {
     let Some(key) = &table.key else { return Ok(None) };
     let columns: Vec<String> =
         key.columns.iter().map(|c| format!("s.{}::pg_catalog.text", quote::ident(&c.name))).collect();
     let sql = format!(
-        "SELECT {} FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged WHERE d.place = {low}",
+        "SELECT {} FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged WHERE d.place = {place}",
         columns.join(", "),
         difference_name(table),
         stage_name(table)

@@ -25,6 +25,7 @@ pub mod preference;
 pub mod prepare;
 pub mod reading;
 pub mod rebuild;
+pub mod refused;
 pub mod rename;
 pub mod report;
 pub mod requirements;
@@ -54,6 +55,7 @@ use crate::selection::{RowChoice, TableFilter};
 use entity::Chosen;
 use objects::ObjectOptions;
 use preference::Preferences;
+use refused::Rejects;
 
 /// How archived rows meet live rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +100,9 @@ pub struct RestoreOptions {
     /// Whether to go on with what an interrupted restore into an empty database has committed, and to leave there what
     /// this one has, should it be interrupted.
     pub resume: bool,
+    /// Where rows go that the target refuses while the rest of their table is restored; none: a table is restored wholly or
+    /// not at all. It takes `keep_going`.
+    pub rejects: Option<Rejects>,
     /// Whether to say what would be done, and do nothing.
     pub dry_run: bool,
     /// Of a dry run: of how many rows of each kind, in each table, it is to say what they are.
@@ -134,6 +139,7 @@ impl RestoreOptions {
             rollback: false,
             keep_going: false,
             resume: false,
+            rejects: None,
             dry_run: false,
             samples: 0,
             compares: false,

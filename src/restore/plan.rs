@@ -8,6 +8,7 @@ use super::fit::{Fit, cast, fit};
 use super::large_objects;
 use super::objects::plan::ObjectPlan;
 use super::preference::{ONLY_MISSING, Rules};
+use super::refused::Refusing;
 use super::{Mode, RestoreOptions, entity, stage};
 use tokio_postgres::Client;
 
@@ -70,6 +71,8 @@ pub struct TablePlan {
     pub removable: Vec<String>,
     /// The schema that its staging table lies in.
     pub staged_in: &'static str,
+    /// Whether rows that the target refuses are left out one by one, and how they are told apart.
+    pub refusing: Option<Refusing>,
 }
 
 /// A sequence of the archive and its counterpart.
@@ -198,6 +201,7 @@ impl RestorePlan {
                     let of_places = places.iter().map(|_| entity::NONE.to_owned());
                     let removable = removable(table, relation).into_iter();
                     let removable = removable.chain(of_condition).chain(of_places).collect();
+                    let names: Vec<String> = taken.iter().map(|c| c.name.clone()).collect();
                     plan.tables.push(TablePlan {
                         index: index as u32,
                         shown: table.shown(),
@@ -205,7 +209,8 @@ impl RestorePlan {
                         relation: relation.oid,
                         quoted: relation.quoted(),
                         from_item: relation.from_item(),
-                        columns: taken.iter().map(|c| c.name.clone()).collect(),
+                        refusing: Refusing::new(options.rejects.as_ref(), &names),
+                        columns: names,
                         forms: table.columns.iter().map(|c| c.form).collect(),
                         left_out: if left_out.contains(&true) { left_out } else { Vec::new() },
                         kept,

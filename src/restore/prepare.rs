@@ -1,29 +1,29 @@
 //! Before a restore: the archive is proven whole and the target looked at. Nothing is touched.
 
+mod archive;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+
+pub use archive::prove;
 
 use super::objects::plan::ObjectPlan;
 use super::plan::RestorePlan;
 use super::rebuild::{Building, ledger};
 use super::rename::{self, Renamed};
 use super::stage::BUILT_IN_FIRST_PATH;
-use super::{RestoreOptions, create, entity, lock, objects, requirements};
-use crate::archive::error::ArchiveError;
-use crate::archive::model::Kind;
+use super::{RestoreOptions, create, entity, lock, objects, refused, requirements};
 use crate::archive::reader::Archive;
-use crate::archive::validate::{ValidateOptions, validate};
 use crate::connection::{Connector, lead, stop};
 use crate::failure::{Failure, FailureKind};
 use crate::folders::Folders;
-use crate::listing;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
 use crate::postgres::error as pg;
 use crate::postgres::{ddl, settings};
-use crate::progress::{Event, Events, Phase};
+use crate::progress::Events;
 use crate::schema::Object;
 use crate::selection::TableFilter;
 
@@ -70,6 +70,9 @@ pub async fn prepare(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Prepared, Failure> {
+    if let Some(rejects) = &options.rejects {
+        refused::file::check(rejects).map_err(|f| f.state("the target is untouched"))?;
+    }
     let archive = Arc::new(prove(folders, &options, events, cancel).await?);
     prepare_proven(connector, folders, archive, options, events, cancel).await
 }
@@ -83,16 +86,10 @@ pub async fn prepare_proven(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Prepared, Failure> {
-    if options.rollback && archive.header().kind != Kind::Safety {
-        return Err(Failure::usage(format!("{} is not a safety backup", options.archive.display()))
-            .state("the target is untouched")
-            .next("see the safety backups with pgkeep list-safety; to restore a backup use: pgkeep restore --safe --file FILE"));
-    }
+    archive::check_kind(&archive, &options)?;
     if !options.mapping.is_none() {
         rename::check(&options)?;
     }
-    check_has_objects(&archive, &options)?;
-    check_has_all_rows(&archive, &options)?;
     let (options, tree) = match entity::choose(&archive, &options, cancel).await? {
         None => (options, None),
         Some((places, tree)) => (RestoreOptions { places: Some(Arc::new(places)), ..options }, Some(tree)),
@@ -155,36 +152,6 @@ pub async fn prepare_proven(
         notes: named.notes,
         session,
     })
-}
-
-/// Refuses to do nothing: an archive of rows alone has no definitions to restore.
-fn check_has_objects(archive: &Archive, options: &RestoreOptions) -> Result<(), Failure> {
-    let wanted = options.objects.create || options.objects.clean || !options.objects.data;
-    if archive.header().schema.is_some() || !wanted {
-        return Ok(());
-    }
-    Err(Failure::usage(format!("{} holds rows alone, no definitions", options.archive.display()))
-        .state("the target is untouched")
-        .next("restore its rows into tables that are there: pgkeep restore --safe --file FILE; backups without --data-only hold definitions, too"))
-}
-
-/// Refuses to take rows for too many that the archive was never to hold.
-fn check_has_all_rows(archive: &Archive, options: &RestoreOptions) -> Result<(), Failure> {
-    let selection = &archive.header().selection;
-    // Who compares alone deletes nothing.
-    if !selection.is_of_rows() || !options.deletes() || options.compares {
-        return Ok(());
-    }
-    let holds = match selection.entity.as_slice() {
-        [] => "some tables only those rows that others refer to".to_owned(),
-        entity => format!("one entity, {}", entity.join(" ")),
-    };
-    Err(Failure::usage(format!(
-        "{} holds {holds}: to --mode exact all other rows of its tables would be too many, and it would delete them",
-        options.archive.display()
-    ))
-    .state("the target is untouched")
-    .next("restore it in mode upsert, which leaves other rows alone: pgkeep restore --safe --file FILE"))
 }
 
 /// Whether the database that is to be made is there already, and an interrupted restore may have made it.
@@ -318,7 +285,7 @@ async fn look_within(
     let mut looked = Looked::default();
     let catalog = Catalog::read(client).await?;
     if options.rollback {
-        looked.note("database", check_same_target(archive, &catalog));
+        looked.note("database", archive::check_same_target(archive, &catalog));
     }
     let archived = objects::chosen(archive.header(), options, session.server_version_num);
     let mut object_plan = ObjectPlan::default();
@@ -428,72 +395,4 @@ fn others(archive: &Archive, catalog: &Catalog, options: &RestoreOptions) -> Res
         |r: &Relation| options.filter.wants(&r.schema, &r.name) && made_of.wants(&r.schema, &r.name);
     let others = catalog.relations.iter().filter(|r| is_users(r) && is_wanted(r) && !is_archived(r));
     Ok(others.map(Relation::shown).collect())
-}
-
-/// Opens the archive and proves every byte of it.
-pub async fn prove(
-    folders: &Folders,
-    options: &RestoreOptions,
-    events: &Events,
-    cancel: &CancellationToken,
-) -> Result<Archive, Failure> {
-    let (path, critical) = (options.archive.clone(), options.critical.clone());
-    let (events, cancel, folders) = (events.clone(), cancel.clone(), folders.clone());
-    let proof = tokio::task::spawn_blocking(move || -> Result<Archive, Failure> {
-        let archive = Archive::open(&path).map_err(invalid)?;
-        events.emit(Event::Started { phase: Phase::Validate, total_bytes: archive.totals().bytes });
-        let table: Arc<str> = Arc::from("");
-        let progress = |bytes| {
-            events.emit(Event::Advanced { phase: Phase::Validate, table: table.clone(), rows: 0, bytes });
-        };
-        let options = ValidateOptions { critical, ..ValidateOptions::default() };
-        let report = validate(&archive, &options, &progress, &|| cancel.is_cancelled());
-        events.emit(Event::Finished { phase: Phase::Validate });
-        if cancel.is_cancelled() {
-            return Err(Failure::interrupted());
-        }
-        let report = report.map_err(invalid)?;
-        // Only a convenience for `list`; a read-only folder does not stop a restore.
-        let whole = report.damaged_chunks == 0;
-        let _ = listing::mark_verified(&folders, &path, archive.index_sha256(), whole);
-        if !report.is_valid() {
-            return Err(Failure::from_report(&report));
-        }
-        Ok(archive)
-    });
-    let proof =
-        proof.await.unwrap_or_else(|e| Err(Failure::failed(format!("validation ended abnormally: {e}"))));
-    proof.map_err(|f| {
-        let f = match f.kind {
-            FailureKind::Archive => f.while_doing(options.archive.display()),
-            _ => f,
-        };
-        let f = f.state("the target is untouched");
-        if f.kind == FailureKind::Interrupted {
-            return f;
-        }
-        f.next("choose another archive (pgkeep list, pgkeep list-safety); the guide's section \"The archive is corrupt\" says what can still be read")
-    })
-}
-
-fn invalid(error: ArchiveError) -> Failure {
-    Failure::from_archive(&error)
-}
-
-/// A safety backup may only be rolled back into the database that it was taken from.
-fn check_same_target(archive: &Archive, catalog: &Catalog) -> Result<(), Failure> {
-    let (source, server) = (&archive.header().source, &catalog.server);
-    let same_server = match (&source.system_identifier, &server.system_identifier) {
-        (Some(a), Some(b)) => a == b,
-        _ => true,
-    };
-    if same_server && source.database == server.database {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "this safety backup is of database {} on another server or of another name, not of this target",
-        source.database
-    ))
-    .state("the target is untouched")
-    .next("connect to the database that it was taken from; to load it elsewhere use: pgkeep restore --safe --mode exact --file FILE"))
 }

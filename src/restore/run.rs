@@ -14,6 +14,7 @@ use super::rebuild::ledger::Ledger;
 use super::rebuild::{Building, Rebuild};
 use super::staging_schema::{self, StagingSchema};
 use super::{create, lock, roles, sequences};
+use crate::archive::file::AtomicFile;
 use crate::connection::stop;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::error as pg;
@@ -203,6 +204,7 @@ impl Prepared {
         staging: &mut Option<StagingSchema>,
     ) -> Result<(), Failure> {
         let mut applied = sequences::Applied::default();
+        let mut rejects = None;
         let attempt = Attempt {
             session: &self.session,
             connector: &self.connector,
@@ -216,7 +218,7 @@ impl Prepared {
         let work = async {
             match self.options.dry_run {
                 true => attempt.foresee(log).await,
-                false => attempt.run(log, &mut applied, staging).await,
+                false => attempt.run(log, &mut applied, staging, &mut rejects).await,
             }
         };
         let result = tokio::select! {
@@ -241,7 +243,21 @@ impl Prepared {
             };
             return Err(self.undo(failure, log, &applied).await);
         }
-        self.commit(log, file, &applied, events, cancel).await
+        self.commit(log, file, &applied, events, cancel).await?;
+        rejects.map_or(Ok(()), |rejects| self.publish(rejects, log))
+    }
+
+    /// Gives the file of refused rows its name, now that the others are committed.
+    fn publish(&self, rejects: AtomicFile, log: &mut RestoreLog) -> Result<(), Failure> {
+        match rejects.commit() {
+            Ok(path) => {
+                log.reject_file = Some(path.display().to_string());
+                Ok(())
+            }
+            Err(error) => Err(Failure::new(FailureKind::NotPutBack, error.to_string())
+                .state("the restore was verified and committed without the rows that were refused; only the file of these is missing")
+                .next("run the same command again with another --reject-file: what was restored is equal by now, and the same rows are refused again")),
+        }
     }
 
     /// Rolls the transaction back and says in the log and in the failure what state that leaves.

@@ -1,6 +1,8 @@
 //! Archived rows in staging tables, beside the live ones: in temporary tables of the restoring transaction, which vanish
 //! with it, or in the schema where several connections stage (see `staging_schema`).
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +11,8 @@ use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use super::plan::TablePlan;
+use super::refused::Refused;
+use super::refused::halves::Halves;
 use crate::archive::model::Chunk;
 use crate::archive::reader::Archive;
 use crate::closure::archive::InChunk;
@@ -56,54 +60,60 @@ pub fn create_as(table: &TablePlan, name: &str) -> String {
     }
 }
 
-/// Creates the staging table and fills it with archived rows.
+/// Creates the staging table and fills it with archived rows. Returns those that cannot be staged, where these are left out.
 pub async fn fill(
     client: &Client,
     archive: &Arc<Archive>,
     table: &TablePlan,
     chunks: Vec<Chunk>,
     events: &Events,
-) -> Result<(), Failure> {
-    let stage = stage_name(table);
-    let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
-    // Types and collations of the target, none of its constraints, defaults and triggers.
-    let typed: Vec<String> = table
-        .columns
-        .iter()
-        .zip(&table.casts)
-        .map(|(c, cast)| {
-            let name = quote::ident(c);
-            format!("t.{name}{cast} AS {name}")
-        })
-        .collect();
-    let create = format!(
-        "{} SELECT {} FROM {} AS t WITH NO DATA",
-        create_as(table, &stage),
-        typed.join(", "),
-        table.from_item
-    );
-    let create = format!("{create};{}", hide(table, &stage));
-    client.batch_execute(&create).await.map_err(|e| loading(e.into()))?;
+) -> Result<Vec<Refused>, Failure> {
+    create(client, table, &stage_name(table)).await?;
     add(client, archive, table, chunks, events).await
 }
 
-/// Adds archived rows to the staging table.
+/// Creates a table that takes archived rows as they are staged.
+pub async fn create(client: &Client, table: &TablePlan, name: &str) -> Result<(), Failure> {
+    // Types and collations of the target, none of its constraints, defaults and triggers.
+    let typed = table.columns.iter().zip(&table.casts).map(|(c, cast)| {
+        let name = quote::ident(c);
+        format!("t.{name}{cast} AS {name}")
+    });
+    let number =
+        table.refusing.iter().map(|r| format!("NULL::pg_catalog.int8 AS {}", quote::ident(&r.number)));
+    let columns: Vec<String> = number.chain(typed).collect();
+    let create = format!(
+        "{} SELECT {} FROM {} AS t WITH NO DATA;{}",
+        create_as(table, name),
+        columns.join(", "),
+        table.from_item,
+        hide(table, name)
+    );
+    let created = client.batch_execute(&create).await;
+    created.map_err(|e| Failure::from_server(&e).while_doing(format!("loading table {}", table.shown)))
+}
+
+/// Adds archived rows to the staging table. Returns those that cannot be staged, where these are left out.
 pub async fn add(
     client: &Client,
     archive: &Arc<Archive>,
     table: &TablePlan,
     chunks: Vec<Chunk>,
     events: &Events,
-) -> Result<(), Failure> {
+) -> Result<Vec<Refused>, Failure> {
     let stage = stage_name(table);
-    let rows = copy_chunks(client, archive, table, chunks, &stage, events).await?;
+    let archived: u64 = chunks.iter().map(|chunk| chosen_rows(table, chunk)).sum();
+    let refused = match table.refusing {
+        None => copy_chunks(client, archive, table, chunks, &stage, events).await.map(|_| Vec::new())?,
+        Some(_) => copy_but_refused(client, archive, table, chunks, &stage, events).await?,
+    };
     // Without statistics a large join would be planned for a small table.
-    if rows > 1000 {
+    if archived > 1000 {
         let analyzed = client.batch_execute(&format!("ANALYZE {stage}")).await;
         analyzed
             .map_err(|e| Failure::from_server(&e).while_doing(format!("loading table {}", table.shown)))?;
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Copies the archived rows into `target`, a table as it stands in SQL. Returns how many.
@@ -127,73 +137,190 @@ pub async fn copy_chunks(
     target: &str,
     events: &Events,
 ) -> Result<u64, Failure> {
-    let columns = quote::ident_list(table.columns.iter().map(String::as_str));
-    let loading = |f: Failure| f.while_doing(format!("loading table {}", table.shown));
-    let archived: u64 = chunks.iter().map(|chunk| chosen_rows(table, chunk)).sum();
-    let places = places(archive, table, &chunks);
-    let row_of = |line: u64| archived_row(&places, line);
-    let mut rows = 0;
-    if !chunks.is_empty() {
-        let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
-        let sink = client
-            .copy_in::<_, Bytes>(&format!("COPY {target}{list} FROM STDIN{}", table.copy_options))
-            .await
-            .map_err(|e| loading(e.into()))?;
-        let mut sink = std::pin::pin!(sink);
-        let mut messages = decode(archive.clone(), table.clone(), chunks, events.clone());
-        while let Some(message) = messages.recv().await {
-            // A message that never comes leaves the COPY unfinished, and dropping it makes the server refuse it.
-            if let Err(error) = sink.send(message?).await {
-                // The server's reason for not taking any more comes with the end of the COPY.
-                let error = sink.finish().await.err().unwrap_or(error);
-                return Err(loading(describe_refusal(table, &error, row_of)));
-            }
+    let source = Source::new(archive, table, chunks);
+    let copied = copy(client, &source, 0..source.rows, target, events).await;
+    copied.map_err(|stopped| stopped.failure.while_doing(format!("loading table {}", table.shown)))
+}
+
+/// The same but for rows that the server refuses, which it returns. They are found by where it stopped and by halving, as long
+/// as they are not more than there may be.
+pub async fn copy_but_refused(
+    client: &Client,
+    archive: &Arc<Archive>,
+    table: &TablePlan,
+    chunks: Vec<Chunk>,
+    target: &str,
+    events: &Events,
+) -> Result<Vec<Refused>, Failure> {
+    let source = Source::new(archive, table, chunks);
+    let most = table.refusing.as_ref().map_or(0, |refusing| refusing.most);
+    let loading = |stopped: Stopped| stopped.failure.while_doing(format!("loading table {}", table.shown));
+    let mut refused = Vec::new();
+    client.batch_execute("SAVEPOINT pgkeep_rows").await?;
+    let named = match copy(client, &source, 0..source.rows, target, events).await {
+        Ok(_) => return Ok(client.batch_execute("RELEASE SAVEPOINT pgkeep_rows").await.map(|()| refused)?),
+        Err(Stopped { reason: Some(_), row, .. }) => {
+            client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_rows").await?;
+            row
         }
-        rows = sink.finish().await.map_err(|e| loading(describe_refusal(table, &e, row_of)))?;
+        Err(stopped) => return Err(loading(stopped)),
+    };
+    let mut halves = Halves::of(0..source.rows, named);
+    while let Some(rows) = halves.to_try() {
+        client.batch_execute("SAVEPOINT pgkeep_half").await?;
+        // What has been sent is counted.
+        match copy(client, &source, rows, target, &Events::silent()).await {
+            Ok(_) => {
+                client.batch_execute("RELEASE SAVEPOINT pgkeep_half").await?;
+                halves.taken();
+            }
+            Err(Stopped { reason: Some(error), row: named, .. }) => {
+                client
+                    .batch_execute("ROLLBACK TO SAVEPOINT pgkeep_half; RELEASE SAVEPOINT pgkeep_half")
+                    .await?;
+                if let Some(row) = halves.refused(named) {
+                    let number = archived_row(&source.places, row + 1);
+                    refused.push(Refused { number: Some(number), place: None, error });
+                }
+                if refused.len() as u64 > most {
+                    break;
+                }
+            }
+            Err(stopped) => return Err(loading(stopped)),
+        }
     }
-    if rows != archived {
-        return Err(Failure::failed(format!(
-            "table {}: the archive has {archived} rows, the server took {rows}",
-            table.shown
-        )));
+    client.batch_execute("RELEASE SAVEPOINT pgkeep_rows").await?;
+    Ok(refused)
+}
+
+/// Archived rows that are sent.
+#[derive(Clone)]
+struct Source {
+    archive: Arc<Archive>,
+    table: TablePlan,
+    /// Each with the number that its first row has in the archived table, counted from 1.
+    chunks: Arc<[(Chunk, u64)]>,
+    /// See [`places`].
+    places: Arc<[(u64, u64)]>,
+    /// How many.
+    rows: u64,
+}
+
+impl Source {
+    fn new(archive: &Arc<Archive>, table: &TablePlan, chunks: Vec<Chunk>) -> Source {
+        let places = places(archive, table, &chunks).into();
+        let mut first = HashMap::new();
+        let mut before = 0;
+        for chunk in archive.table_chunks(table.index) {
+            first.insert(chunk.offset, before + 1);
+            before += chunk.rows;
+        }
+        let rows = chunks.iter().map(|chunk| chosen_rows(table, chunk)).sum();
+        let chunks = chunks.into_iter().map(|c| (first.get(&c.offset).copied().unwrap_or(1), c));
+        let chunks = chunks.map(|(first, chunk)| (chunk, first)).collect();
+        Source { archive: archive.clone(), table: table.clone(), chunks, places, rows }
+    }
+}
+
+/// Why a COPY was not taken.
+struct Stopped {
+    failure: Failure,
+    /// Where a row is to blame: why, without its number.
+    reason: Option<String>,
+    /// Which one it is, as far as the server says so, counted from 0.
+    row: Option<u64>,
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Stopped {
+        Stopped { failure, reason: None, row: None }
+    }
+}
+
+/// Copies those rows of the source, counted from 0, into `target`. Returns how many.
+async fn copy(
+    client: &Client,
+    source: &Source,
+    part: Range<u64>,
+    target: &str,
+    events: &Events,
+) -> Result<u64, Stopped> {
+    let table = &source.table;
+    let expected = part.end.saturating_sub(part.start);
+    if expected == 0 {
+        return Ok(0);
+    }
+    let before = part.start;
+    let refused = |error: &tokio_postgres::Error| Stopped {
+        row: line(error).and_then(|line| Some(before + line.checked_sub(1)?)),
+        reason: pg::is_about_a_row(error).then(|| reason(table, error).what),
+        failure: describe_refusal(table, error, |line| {
+            archived_row(&source.places, line.saturating_add(before))
+        }),
+    };
+    let number = table.refusing.iter().map(|refusing| refusing.number.as_str());
+    let columns = quote::ident_list(number.chain(table.columns.iter().map(String::as_str)));
+    let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
+    let sink = client
+        .copy_in::<_, Bytes>(&format!("COPY {target}{list} FROM STDIN{}", table.copy_options))
+        .await
+        .map_err(Failure::from)?;
+    let mut sink = std::pin::pin!(sink);
+    let mut messages = decode(source.clone(), part, events.clone());
+    while let Some(message) = messages.recv().await {
+        // A message that never comes leaves the COPY unfinished, and dropping it makes the server refuse it.
+        if let Err(error) = sink.send(message?).await {
+            // The server's reason for not taking any more comes with the end of the COPY.
+            let error = sink.finish().await.err().unwrap_or(error);
+            return Err(refused(&error));
+        }
+    }
+    let rows = sink.finish().await.map_err(|e| refused(&e))?;
+    if rows != expected {
+        return Err(
+            Failure::failed(format!("the archive has {expected} rows, the server took {rows}")).into()
+        );
     }
     Ok(rows)
 }
 
-/// Reads, proves and decodes chunks of the table on another thread, two messages ahead of the server.
-fn decode(
-    archive: Arc<Archive>,
-    table: TablePlan,
-    chunks: Vec<Chunk>,
-    events: Events,
-) -> mpsc::Receiver<Result<Bytes, Failure>> {
+/// Reads, proves and decodes rows of the table on another thread, some messages ahead of the server.
+fn decode(source: Source, part: Range<u64>, events: Events) -> mpsc::Receiver<Result<Bytes, Failure>> {
     let (sender, receiver) = mpsc::channel(8);
     tokio::task::spawn_blocking(move || {
+        let Source { archive, table, chunks, .. } = source;
         let name: Arc<str> = Arc::from(table.shown.as_str());
         let decoder = RowDecoder::new(table.forms.clone()).without(table.left_out.clone());
         let mut buffer = Vec::with_capacity(2 * MESSAGE_BYTES);
-        let invalid = |what: String| Failure::new(FailureKind::Archive, what);
         let mut work = || -> Result<(), Failure> {
-            for chunk in &chunks {
+            let mut at = 0;
+            for (chunk, first) in chunks.iter() {
+                let before = at;
+                at += chosen_rows(&table, chunk);
+                if at <= part.start || before >= part.end {
+                    continue;
+                }
                 let rows = archive.read_rows(chunk).map_err(|e| Failure::from_archive(&e))?;
                 let chosen = table.places.as_ref().map(|places| places.in_chunk(chunk));
-                for (number, line) in (0..).zip(rows.rows()) {
-                    if chosen.is_some_and(|chosen| !chosen.has(number)) {
-                        continue;
+                let lines = (0..).zip(rows.rows());
+                let lines = lines.filter(|(number, _)| chosen.is_none_or(|chosen| chosen.has(*number)));
+                for (_, (number, line)) in
+                    (before..part.end).zip(lines).skip_while(|(at, _)| *at < part.start)
+                {
+                    if table.refusing.is_some() {
+                        buffer.extend_from_slice(
+                            itoa::Buffer::new().format(first + u64::from(number)).as_bytes(),
+                        );
+                        if !table.columns.is_empty() {
+                            buffer.push(b'\t');
+                        }
                     }
                     decoder.decode(line, &mut buffer).map_err(|e| {
-                        invalid(format!("table {}, chunk at byte {}: {e}", table.shown, chunk.offset))
+                        let what = format!("table {}, chunk at byte {}: {e}", table.shown, chunk.offset);
+                        Failure::new(FailureKind::Archive, what)
                     })?;
-                    if buffer.len() >= MESSAGE_BYTES {
-                        let mut message = BytesMut::from(buffer.as_slice());
-                        buffer.clear();
-                        // A single huge row: the server takes it in any pieces.
-                        while !message.is_empty() {
-                            let piece = message.split_to(message.len().min(16 * MESSAGE_BYTES)).freeze();
-                            if sender.blocking_send(Ok(piece)).is_err() {
-                                return Ok(());
-                            }
-                        }
+                    if buffer.len() >= MESSAGE_BYTES && !send(&sender, &mut buffer) {
+                        return Ok(());
                     }
                 }
                 events.emit(Event::Advanced {
@@ -203,9 +330,7 @@ fn decode(
                     bytes: chunk.bytes,
                 });
             }
-            if !buffer.is_empty() {
-                let _ = sender.blocking_send(Ok(Bytes::from(std::mem::take(&mut buffer))));
-            }
+            send(&sender, &mut buffer);
             Ok(())
         };
         if let Err(failure) = work() {
@@ -213,6 +338,20 @@ fn decode(
         }
     });
     receiver
+}
+
+/// Hands over what there is. Returns whether anybody takes it.
+fn send(sender: &mpsc::Sender<Result<Bytes, Failure>>, buffer: &mut Vec<u8>) -> bool {
+    let mut message = BytesMut::from(buffer.as_slice());
+    buffer.clear();
+    // A single huge row: the server takes it in any pieces.
+    while !message.is_empty() {
+        let piece = message.split_to(message.len().min(16 * MESSAGE_BYTES)).freeze();
+        if sender.blocking_send(Ok(piece)).is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Rows of a chunk that are sent.
@@ -255,13 +394,22 @@ fn archived_row(places: &[(u64, u64)], line: u64) -> u64 {
     place.map_or(line, |(sent, archived)| line - sent + archived)
 }
 
-/// What the server refused, and in which archived row, which `row_of` finds by the line of the COPY. The context's text
-/// holds the value, and is left out.
+/// What the server refused, and in which archived row, which `row_of` finds by the line of the COPY.
 pub fn describe_refusal(
     table: &TablePlan,
     error: &tokio_postgres::Error,
     row_of: impl Fn(u64) -> u64,
 ) -> Failure {
+    let mut failure = reason(table, error);
+    if let Some(line) = line(error).map(row_of) {
+        let separator = if column(table, error).is_some() { ',' } else { ':' };
+        failure.what = format!("archived row {line}{separator} {}", failure.what);
+    }
+    failure
+}
+
+/// What the server refused, and in which column. The context's text holds the value, and is left out.
+fn reason(table: &TablePlan, error: &tokio_postgres::Error) -> Failure {
     let mut failure = Failure::from_server(error);
     // Messages of class 22 (data exception) end in the value.
     if pg::sqlstate(error).is_some_and(|code| code.starts_with("22"))
@@ -269,23 +417,31 @@ pub fn describe_refusal(
     {
         failure.what.truncate(end);
     }
-    let context = error.as_db_error().and_then(|e| e.where_()).unwrap_or_default();
-    let after = |word: &str| -> Option<String> {
-        let rest = &context[context.find(word)? + word.len()..];
-        let end = rest.find([',', ':', '\n']).unwrap_or(rest.len());
-        Some(rest[..end].to_owned())
-    };
-    let about_a_row =
-        pg::sqlstate(error).is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
-    if about_a_row {
-        failure = failure.next("bring the target's types to the archive's, leave the table out with --exclude, or use --keep-going to restore the other tables");
+    if pg::is_about_a_row(error) {
+        failure = failure.next("bring the target's types to the archive's, leave the table out with --exclude, or use --keep-going to restore the other tables, with --reject-file the other rows, too");
     }
-    if let Some(line) = after(", line ").and_then(|l| l.parse::<u64>().ok()).map(row_of) {
-        let column = after(", column ").filter(|c| table.columns.contains(c));
-        let column = column.map(|c| format!(", column {c}")).unwrap_or_default();
-        failure.what = format!("archived row {line}{column}: {}", failure.what);
+    match column(table, error) {
+        Some(column) => failure.while_doing(format!("column {column}")),
+        None => failure,
     }
-    failure
+}
+
+/// The line of the COPY that is refused, counted from 1.
+fn line(error: &tokio_postgres::Error) -> Option<u64> {
+    context(error, ", line ")?.parse().ok()
+}
+
+/// The column whose value is refused.
+fn column(table: &TablePlan, error: &tokio_postgres::Error) -> Option<String> {
+    context(error, ", column ").filter(|c| table.columns.contains(c))
+}
+
+/// What follows `word` in the context of a COPY's error.
+fn context(error: &tokio_postgres::Error, word: &str) -> Option<String> {
+    let context = error.as_db_error()?.where_()?;
+    let rest = &context[context.find(word)? + word.len()..];
+    let end = rest.find([',', ':', '\n']).unwrap_or(rest.len());
+    Some(rest[..end].to_owned())
 }
 
 #[cfg(test)]

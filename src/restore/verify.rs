@@ -10,7 +10,7 @@ use super::foreign_keys;
 use super::plan::{RestorePlan, TablePlan};
 use super::stage::BUILT_IN_FIRST_PATH;
 use crate::failure::Failure;
-use crate::postgres::catalog::{Catalog, ConstraintInfo, ForeignKey};
+use crate::postgres::catalog::{Catalog, ConstraintInfo, ForeignKey, Relation};
 use crate::postgres::quote;
 
 /// How many violating rows are named.
@@ -28,6 +28,8 @@ pub struct Violation {
     pub other: u32,
     /// A sentence with the rows' keys.
     pub what: String,
+    /// For a foreign key whose rows can be told by a query: its name.
+    pub foreign_key: Option<String>,
 }
 
 /// Rows of each table.
@@ -123,7 +125,7 @@ async fn foreign_key(
     else {
         return Ok(None);
     };
-    let violation = |what: String| Violation { table: child.oid, other: parent.oid, what };
+    let violation = |what: String| Violation { table: child.oid, other: parent.oid, what, foreign_key: None };
     if constraint.definition.contains(" PERIOD ") {
         // One that stays on the server has watched.
         if !replica_role && foreign_keys::way(catalog, constraint, key) != foreign_keys::Way::TakenOff {
@@ -132,29 +134,17 @@ async fn foreign_key(
         let violated = period_foreign_key(client, child.quoted(), constraint, !replica_role).await?;
         return Ok(violated.map(violation));
     }
-    let name_of = |c: &str| quote::ident(c);
-    // IS NOT NULL would take a composite value with a NULL in it for NULL.
-    let given: Vec<String> =
-        key.columns.iter().map(|k| format!("c.{} IS DISTINCT FROM NULL", name_of(&k.child))).collect();
-    // MATCH SIMPLE: a NULL in any column excuses the row. MATCH FULL: only NULL in all (manual, CREATE TABLE).
-    let condition = if key.match_full {
-        format!("({}) AND p.tableoid IS NULL", given.join(" OR "))
-    } else {
-        format!("{} AND p.tableoid IS NULL", given.join(" AND "))
-    };
     let shown = catalog.key(child.oid, |_| true);
     let columns: Vec<&str> = match shown {
         Some(key) => key.columns.iter().map(|c| c.name.as_str()).collect(),
         None => key.columns.iter().map(|k| k.child.as_str()).collect(),
     };
     let selected: Vec<String> =
-        columns.iter().map(|c| format!("c.{}::pg_catalog.text", name_of(c))).collect();
+        columns.iter().map(|c| format!("c.{}::pg_catalog.text", quote::ident(c))).collect();
     let sql = format!(
-        "SELECT {} FROM {} AS c LEFT JOIN {} AS p ON {} WHERE {condition} LIMIT {}",
+        "SELECT {} FROM {} LIMIT {}",
         selected.join(", "),
-        child.from_item(),
-        parent.from_item(),
-        foreign_keys::joined(key),
+        violating(child, parent, key),
         NAMED_ROWS + 1
     );
     let rows = client.query_typed(&sql, &[]).await?;
@@ -174,13 +164,32 @@ async fn foreign_key(
         })
         .collect();
     let more = if rows.len() > NAMED_ROWS { " and more" } else { "" };
-    Ok(Some(violation(format!(
-        "rows of table {} would refer to rows that table {} does not have (foreign key {}): {}{more}",
-        child.shown(),
-        parent.shown(),
-        constraint.name,
-        named.join(", ")
-    ))))
+    let violation = Violation { foreign_key: Some(constraint.name.clone()), ..violation(String::new()) };
+    Ok(Some(Violation {
+        what: format!(
+            "rows of table {} would refer to rows that table {} does not have (foreign key {}): {}{more}",
+            child.shown(),
+            parent.shown(),
+            constraint.name,
+            named.join(", ")
+        ),
+        ..violation
+    }))
+}
+
+/// What stands behind FROM to mean the rows `c` of `child` that refer to no row of `parent`.
+pub fn violating(child: &Relation, parent: &Relation, key: &ForeignKey) -> String {
+    // IS NOT NULL would take a composite value with a NULL in it for NULL.
+    let given: Vec<String> =
+        key.columns.iter().map(|k| format!("c.{} IS DISTINCT FROM NULL", quote::ident(&k.child))).collect();
+    // MATCH SIMPLE: a NULL in any column excuses the row. MATCH FULL: only NULL in all (manual, CREATE TABLE).
+    let given = given.join(if key.match_full { " OR " } else { " AND " });
+    format!(
+        "{} AS c LEFT JOIN {} AS p ON {} WHERE ({given}) AND p.tableoid IS NULL",
+        child.from_item(),
+        parent.from_item(),
+        foreign_keys::joined(key)
+    )
 }
 
 /// Temporal foreign keys (18) compare ranges, not values: the server itself checks them, by enforcing them anew or,
@@ -235,7 +244,7 @@ async fn deferred_keys(client: &Client, catalog: &Catalog) -> Result<Option<Viol
     };
     client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_deferred; RELEASE SAVEPOINT pgkeep_deferred").await?;
     let what = format!("rows of table {}: {}", table.shown(), crate::postgres::error::describe(&error));
-    Ok(Some(Violation { table: table.oid, other: table.oid, what }))
+    Ok(Some(Violation { table: table.oid, other: table.oid, what, foreign_key: None }))
 }
 
 /// A deferrable key is rechecked by a trigger, which the replica role holds back: look for doubles by query.
@@ -298,6 +307,7 @@ async fn deferrable_keys(
             violations.push(Violation {
                 table: relation.oid,
                 other: relation.oid,
+                foreign_key: None,
                 what: format!(
                     "rows of table {} would violate its constraint {name} on ({})",
                     relation.shown(),

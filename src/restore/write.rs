@@ -4,17 +4,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Mode;
+use super::attempt::Refusal;
 use super::attempt::{Attempt, Staged};
 use super::left_on::{self, LeftOn};
-use super::merge;
+use super::merge::{self, Step};
 use super::plan::TablePlan;
 use crate::failure::Failure;
 use crate::postgres::catalog::Catalog;
 use crate::postgres::error as pg;
 use crate::progress::{Event, Phase};
 
+/// What became of a step.
+enum Written {
+    Done,
+    /// It may do when others are.
+    Later,
+    Not(Refusal),
+}
+
 impl Attempt<'_> {
-    /// Writes every table's differences. Returns the table that has to be left out, with the reason.
+    /// Writes every table's differences. Returns what has to be left out, with the reason.
     ///
     /// A check may read tables that come later, which no foreign key tells: what a function of the user's refuses is
     /// tried again for as long as others succeed. So is what foreign keys refuse that stay on.
@@ -23,8 +32,7 @@ impl Attempt<'_> {
         staged: &mut [Staged],
         catalog: &Catalog,
         left_on: &LeftOn<'_>,
-    ) -> Result<Option<(String, Failure)>, Failure> {
-        let client = &self.session.client;
+    ) -> Result<Option<Refusal>, Failure> {
         let mut written: Vec<&mut Staged> = staged.iter_mut().filter(|s| !s.difference.is_none()).collect();
         let tables: Vec<&TablePlan> = written.iter().map(|s| &s.table).collect();
         let mut todo = left_on.steps(catalog, &tables);
@@ -35,39 +43,14 @@ impl Attempt<'_> {
             for (place, step) in todo {
                 let at = &mut *written[place];
                 let started = Instant::now();
-                if let Some(constraint) = left_on.would_act(client, catalog, &at.table, step).await? {
-                    if can_wait {
+                match self.take_step(at, step, catalog, left_on, can_wait).await? {
+                    Written::Done => {}
+                    Written::Later => {
                         later.push((place, step));
                         continue;
                     }
-                    let failure = left_on::acting(catalog, &at.table, constraint);
-                    return Ok(Some((at.table.shown.clone(), failure)));
+                    Written::Not(refusal) => return Ok(Some(refusal)),
                 }
-                client.batch_execute("SAVEPOINT pgkeep_table").await?;
-                let relation = catalog.relation(at.table.relation);
-                let columns = relation.iter().flat_map(|r| &r.columns);
-                let fixed: Vec<&str> =
-                    columns.filter(|c| c.always_identity).map(|c| c.name.as_str()).collect();
-                match merge::apply(client, &at.table, &at.difference, step, &fixed).await {
-                    Ok(()) => {}
-                    Err(error) if can_wait && may_depend_on_others(&error, left_on) => {
-                        client
-                            .batch_execute(
-                                "ROLLBACK TO SAVEPOINT pgkeep_table; RELEASE SAVEPOINT pgkeep_table",
-                            )
-                            .await?;
-                        later.push((place, step));
-                        continue;
-                    }
-                    Err(error) => {
-                        let failure = match left_on.refused(catalog, &at.table, &error) {
-                            Some(failure) => failure,
-                            None => self.explain(at, error).await?,
-                        };
-                        return Ok(Some((at.table.shown.clone(), failure)));
-                    }
-                }
-                client.batch_execute("RELEASE SAVEPOINT pgkeep_table").await?;
                 at.seconds += started.elapsed().as_secs_f64();
                 self.events.emit(Event::Advanced {
                     phase: Phase::Merge,
@@ -82,18 +65,74 @@ impl Attempt<'_> {
         Ok(None)
     }
 
+    /// Takes a step, without rows that are refused where these are left out one by one.
+    async fn take_step(
+        &self,
+        at: &mut Staged,
+        step: Step,
+        catalog: &Catalog,
+        left_on: &LeftOn<'_>,
+        can_wait: bool,
+    ) -> Result<Written, Failure> {
+        const BACK: &str = "ROLLBACK TO SAVEPOINT pgkeep_table; RELEASE SAVEPOINT pgkeep_table";
+        let client = &self.session.client;
+        if let Some(constraint) = left_on.would_act(client, catalog, &at.table, step).await? {
+            if can_wait {
+                return Ok(Written::Later);
+            }
+            let failure = left_on::acting(catalog, &at.table, constraint);
+            return Ok(Written::Not(Refusal::Table(at.table.shown.clone(), failure)));
+        }
+        let columns = catalog.relation(at.table.relation).into_iter().flat_map(|r| &r.columns);
+        let fixed: Vec<&str> = columns.filter(|c| c.always_identity).map(|c| c.name.as_str()).collect();
+        loop {
+            client.batch_execute("SAVEPOINT pgkeep_table").await?;
+            let Err(error) = merge::apply(client, &at.table, &at.difference, step, &fixed).await else {
+                client.batch_execute("RELEASE SAVEPOINT pgkeep_table").await?;
+                return Ok(Written::Done);
+            };
+            if can_wait && may_depend_on_others(&error, left_on) {
+                client.batch_execute(BACK).await?;
+                return Ok(Written::Later);
+            }
+            if self.options.rejects.is_some() && pg::is_about_a_row(&error) {
+                client.batch_execute(BACK).await?;
+                if self.isolate(at, step, &fixed).await? {
+                    // What else was done of a row in other steps has to be undone.
+                    match step {
+                        Step::Replace => continue,
+                        _ => return Ok(Written::Not(Refusal::Rows(Vec::new()))),
+                    }
+                }
+                client.batch_execute("SAVEPOINT pgkeep_table").await?;
+            }
+            let failure = match left_on.refused(catalog, &at.table, &error) {
+                Some(failure) => failure,
+                None => self.explain(at, step, &fixed, error).await?,
+            };
+            return Ok(Written::Not(Refusal::Table(at.table.shown.clone(), failure)));
+        }
+    }
+
     /// Says which row the server refused and why.
-    async fn explain(&self, staged: &Staged, error: tokio_postgres::Error) -> Result<Failure, Failure> {
-        let table = &staged.table;
+    async fn explain(
+        &self,
+        staged: &Staged,
+        step: Step,
+        fixed: &[&str],
+        error: tokio_postgres::Error,
+    ) -> Result<Failure, Failure> {
+        let (client, table) = (&self.session.client, &staged.table);
         let mut failure = Failure::from_server(&error);
         let constraint = error.as_db_error().and_then(|e| e.constraint()).map(str::to_owned);
         let mut row = None;
-        // Class 23: an integrity constraint; 22: a value that an expression refuses; P0: raised by a function.
-        let about_a_row = pg::sqlstate(&error)
-            .is_some_and(|code| ["23", "22", "P0"].iter().any(|class| code.starts_with(class)));
-        if about_a_row && !self.session.client.is_closed() {
-            self.session.client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_table").await?;
-            row = merge::find_refused(&self.session.client, table, &staged.difference).await?;
+        let about_a_row = pg::is_about_a_row(&error);
+        if about_a_row && !client.is_closed() {
+            client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_table").await?;
+            let found = merge::find_refused(client, table, &staged.difference, step, fixed, 1).await?;
+            if let Some((place, _)) = found.first() {
+                row = merge::key_of(client, table, *place).await?;
+            }
         }
         let row =
             row.map(|r| format!("the archived row ({r}) ")).unwrap_or_else(|| "an archived row ".to_owned());

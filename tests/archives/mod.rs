@@ -52,6 +52,7 @@ pub fn header() -> Header {
             ordinal: 7,
             objects: vec![],
         }),
+        refused: None,
         tables: vec![
             Table {
                 schema: "public".into(),

@@ -29,6 +29,7 @@ fn header() -> Header {
         },
         selection: Selection::default(),
         guards: None,
+        refused: None,
         tables: Vec::new(),
         sequences: Vec::new(),
         schema: None,

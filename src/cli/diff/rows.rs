@@ -39,9 +39,7 @@ pub async fn run(context: &Context, args: &DiffArgs) -> Result<Ending, Failure> 
     let mode = match (args.newer_by.is_empty(), args.mode.into()) {
         (false, _) => Mode::Newer,
         // Of some rows: all others are none too many.
-        (true, Mode::Exact) if archived(context, &args.file)?.1.header().selection.is_of_rows() => {
-            Mode::Upsert
-        }
+        (true, Mode::Exact) if archived(context, &args.file)?.1.header().is_of_rows() => Mode::Upsert,
         (true, mode) => mode,
     };
     let preferences = preferences(context, &args.newer_by);

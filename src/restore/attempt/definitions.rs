@@ -96,9 +96,10 @@ impl Attempt<'_> {
         if objects.is_none() || self.options.dry_run {
             return Ok((catalog, plan, log.before_counts.clone()));
         }
+        let first = self.options.rejects.is_some();
         let anew = self.sequences_anew(objects);
         let states = sequences::states(client, &anew).await?;
-        if let Err(failure) = change::before_rows(client, objects, &self.options.objects.style).await {
+        if let Err(failure) = change::before_rows(client, objects, &self.options.objects.style, first).await {
             return Err(self.with_holders(objects, failure).await);
         }
         for lost in sequences::go_on(client, &states).await? {
@@ -119,8 +120,9 @@ impl Attempt<'_> {
         // A new tree may have got old partitions, with rows in them.
         // Rows that are chosen by a condition are staged.
         let is_chosen = |r: &Relation| plan.tables.iter().any(|t| t.relation == r.oid && t.chosen.is_some());
+        // And so are rows of which some may be refused.
         let is_fresh =
-            |r: &&Relation| is_new(r) && !is_chosen(r) && catalog.leaves(r).into_iter().all(is_new);
+            |r: &&Relation| !first && is_new(r) && !is_chosen(r) && catalog.leaves(r).into_iter().all(is_new);
         plan.fresh = catalog.relations.iter().filter(is_fresh).map(|r| r.oid).collect();
         for (table, error) in std::mem::take(&mut plan.misfits) {
             if log.tables_failed.iter().all(|f| f.table != table) {
@@ -144,8 +146,8 @@ impl Attempt<'_> {
         let (client, style) = (&self.session.client, &self.options.objects.style);
         client.batch_execute("SAVEPOINT pgkeep_dry_run; SET LOCAL lock_timeout = '100ms'").await?;
         let tried = async {
-            change::before_rows(client, objects, style).await?;
-            change::after_rows(client, objects, style).await
+            change::before_rows(client, objects, style, false).await?;
+            change::after_rows(client, objects, style, false).await
         };
         let tried = tried.await;
         const BACK: &str = "ROLLBACK TO SAVEPOINT pgkeep_dry_run; RELEASE SAVEPOINT pgkeep_dry_run";
@@ -243,7 +245,8 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let style = &self.options.objects.style;
         if !self.options.dry_run && !objects.is_none() {
-            match change::after_rows(&self.session.client, objects, style).await {
+            let first = self.options.rejects.is_some();
+            match change::after_rows(&self.session.client, objects, style, first).await {
                 Ok(warnings) => self.warn_all(warnings, log),
                 Err(failure) => return Err(self.with_holders(objects, failure).await),
             }

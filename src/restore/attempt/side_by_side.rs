@@ -20,6 +20,7 @@ use crate::progress::Events;
 use crate::restore::compare::{self, Compared};
 use crate::restore::equal::{Ranges, Rest};
 use crate::restore::plan::TablePlan;
+use crate::restore::refused;
 use crate::restore::stage;
 
 /// A smaller table is no work to share, in bytes of its lines.
@@ -194,7 +195,7 @@ impl Shared {
             return Ok((Compared::default(), ranges));
         }
         client.batch_execute("SAVEPOINT pgkeep_stage").await?;
-        stage::fill(client, &self.archive, table, rest.chunks, &self.events).await?;
+        let mut refused = stage::fill(client, &self.archive, table, rest.chunks, &self.events).await?;
         if table.chosen.is_some() {
             table.check_condition(client, &stage::stage_name(table)).await?;
             client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
@@ -208,10 +209,15 @@ impl Shared {
             self.events.detail(format!("table {}: the archive has a key twice; all is staged", table.shown));
             client.batch_execute("ROLLBACK TO SAVEPOINT pgkeep_stage").await?;
             let whole = Rest::whole(&self.archive, table);
-            stage::fill(client, &self.archive, table, whole.chunks, &self.events).await?;
+            refused = stage::fill(client, &self.archive, table, whole.chunks, &self.events).await?;
             compared = compare::compare(client, table, &whole.live).await?;
             ranges = None;
         }
+        if table.counts_live_only && !refused.is_empty() {
+            let (archive, refused) = (&self.archive, &refused);
+            compared.difference = refused::keep_counterparts(client, archive, table, refused).await?;
+        }
+        compared.refused = refused;
         // What is equal needs its staged rows no more: their disk space and locks are given back.
         let back = if compared.is_none() { "ROLLBACK TO SAVEPOINT pgkeep_stage; " } else { "" };
         client.batch_execute(&format!("{back}RELEASE SAVEPOINT pgkeep_stage")).await?;

@@ -157,10 +157,11 @@ impl Attempt<'_> {
         let mut staged = Vec::new();
         for Done { table, compared, seconds, .. } in shared.run(self.session, workers).await? {
             match compared {
-                Ok((compared, ranges)) => staged.push(Staged {
+                Ok((mut compared, ranges)) => staged.push(Staged {
                     difference: compared.difference,
                     ranges,
                     rows: self.archived_rows(&table).saturating_sub(compared.unchosen),
+                    refused: std::mem::take(&mut compared.refused),
                     compared,
                     before: count(counts, &table.shown),
                     table,
@@ -171,6 +172,7 @@ impl Attempt<'_> {
         }
         client.batch_execute("SET LOCAL search_path = ''").await?;
         self.events.emit(Event::Finished { phase: Phase::Load });
+        self.check_number(&staged)?;
         Ok(staged)
     }
 

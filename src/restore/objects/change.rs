@@ -58,12 +58,19 @@ pub async fn not_in_place(client: &Client, plan: &ObjectPlan, dry_run: bool) -> 
 }
 
 /// Up to the rows: removes what has to go, changes what is there, makes what stands before the rows.
-pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<(), Failure> {
+///
+/// `constraints`: also the indexes and constraints of tables that are made, so that each row meets them.
+pub async fn before_rows(
+    client: &Client,
+    plan: &ObjectPlan,
+    style: &Style,
+    constraints: bool,
+) -> Result<(), Failure> {
     set_defaults_aside(client, plan, style).await?;
     client.batch_execute(&format!("{} {}", apply::SETTINGS, as_role(style))).await?;
     let remove: Vec<&Object> = plan.remove.iter().collect();
     run(client, &remove, What::Removal, style).await?;
-    let joining = plan.joining();
+    let joining = plan.joining(constraints);
     let (attachments, early): (Vec<Step<'_>>, Vec<Step<'_>>) =
         plan.steps_in(Section::PreData).into_iter().partition(|s| joining.is_attachment(s.object()));
     take(client, &early, style).await?;
@@ -71,7 +78,7 @@ pub async fn before_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> R
     adjust_all(client, plan, style, |o| o.section == Section::PreData && o.kind != Kind::Sequence).await?;
     adjust_all(client, plan, style, |o| o.kind == Kind::Sequence).await?;
     let of_joining: Vec<Step<'_>> =
-        plan.steps_in(Section::PostData).into_iter().filter(|s| joining.is_index(s.object())).collect();
+        plan.steps_in(Section::PostData).into_iter().filter(|s| joining.is_early(s.object())).collect();
     take(client, &of_joining, style).await?;
     take(client, &attachments, style).await?;
     // Rows are written as the role that connects.
@@ -114,11 +121,17 @@ fn as_role(style: &Style) -> String {
 }
 
 /// Behind the rows: indexes, constraints, triggers; then privileges; then what acts upon the rest. Returns warnings.
-pub async fn after_rows(client: &Client, plan: &ObjectPlan, style: &Style) -> Result<Vec<String>, Failure> {
+/// `constraints`: as before the rows.
+pub async fn after_rows(
+    client: &Client,
+    plan: &ObjectPlan,
+    style: &Style,
+    constraints: bool,
+) -> Result<Vec<String>, Failure> {
     client.batch_execute(&format!("{} {}", apply::SETTINGS, as_role(style))).await?;
-    let joining = plan.joining();
+    let joining = plan.joining(constraints);
     let late: Vec<Step<'_>> =
-        plan.steps_in(Section::PostData).into_iter().filter(|s| !joining.is_index(s.object())).collect();
+        plan.steps_in(Section::PostData).into_iter().filter(|s| !joining.is_early(s.object())).collect();
     take(client, &late, style).await?;
     adjust_all(client, plan, style, |o| o.section == Section::PostData && o.kind != Kind::Sequence).await?;
     let made: Vec<&Object> = plan.make.iter().chain(&plan.put_back).collect();

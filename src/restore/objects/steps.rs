@@ -78,8 +78,9 @@ impl ObjectPlan {
             .collect()
     }
 
-    /// The partitions that are made for tables that are there.
-    pub fn joining(&self) -> Joining {
+    /// The partitions that are made for tables that are there. `first`: whether rows are to meet the indexes and constraints
+    /// of all tables that are made.
+    pub fn joining(&self, first: bool) -> Joining {
         let made = || self.make.iter().chain(&self.put_back);
         let tables: HashSet<&str> = made().filter_map(|o| o.identity.strip_prefix("TABLE ")).collect();
         let joins = |o: &&Object| {
@@ -88,15 +89,20 @@ impl ObjectPlan {
             above.is_some_and(|above| !tables.contains(above))
         };
         let attachments = made().filter(|o| o.kind == Kind::Attachment && o.section == Section::PreData);
-        Joining { partitions: attachments.filter(joins).filter_map(|o| o.table.clone()).collect() }
+        let partitions = attachments.filter(joins).filter_map(|o| o.table.clone()).collect();
+        let new = made().filter(|o| first && o.kind == Kind::Table);
+        let new = new.filter_map(|o| Some((o.schema.clone()?, o.name.clone()))).collect();
+        Joining { partitions, new }
     }
 }
 
-/// Partitions of tables that are there. The server makes a partition's indexes when it is attached, by names of its own
-/// choice, unless it has them: so those of the archive are made first.
+/// Tables whose indexes and constraints are made before the rows: partitions of tables that are there. The server makes a partition's indexes when it is attached, by names of its own
+/// choice, unless it has them: so those of the archive are made first. And tables that are made, where each row is to be
+/// refused for itself by what would else not be made for all of them.
 #[derive(Debug, Default)]
 pub struct Joining {
     partitions: HashSet<(String, String)>,
+    new: HashSet<(String, String)>,
 }
 
 impl Joining {
@@ -109,10 +115,18 @@ impl Joining {
         object.kind == Kind::Attachment && object.section == Section::PreData && self.is_of(object)
     }
 
-    /// Whether this is an index of such a partition, or a constraint that is made of one.
-    pub fn is_index(&self, object: &Object) -> bool {
-        matches!(object.kind, Kind::Index | Kind::Constraint)
-            && object.section == Section::PostData
-            && self.is_of(object)
+    /// Whether this is an index or a constraint that is made before the rows.
+    pub fn is_early(&self, object: &Object) -> bool {
+        let is_of_new = || object.table.as_ref().is_some_and(|table| self.new.contains(table));
+        // What it does not ask of rows that are there it would ask of those that come.
+        let is_valid = || !object.create.iter().any(|sql| sql.trim_end().ends_with(" NOT VALID"));
+        let is_early = match object.kind {
+            Kind::Index | Kind::Constraint => self.is_of(object) || (is_of_new() && is_valid()),
+            Kind::ForeignKey | Kind::IndexMark => is_of_new() && is_valid(),
+            // The indexes of a partition follow it when it is attached.
+            Kind::Attachment => is_of_new() && !self.is_of(object),
+            _ => false,
+        };
+        object.section == Section::PostData && is_early
     }
 }
