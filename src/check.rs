@@ -18,6 +18,7 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 use crate::failure::Failure;
 use crate::postgres::error as pg;
 use crate::postgres::settings;
+use crate::selection::Pattern;
 use exists::Thing;
 
 /// A check.
@@ -27,6 +28,8 @@ pub struct Check {
     pub name: String,
     /// What is asked.
     pub test: Test,
+    /// For a query that expects no rows: the table whose rows it gives, by the columns of their key.
+    pub table: Option<Pattern>,
 }
 
 /// What a check asks.

@@ -23,7 +23,7 @@ enum Atom {
 }
 
 /// One parsed pattern.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
     bare: bool,

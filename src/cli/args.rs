@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    backup, check, completions, diff, doctor, export, list, rehearse, restore, rollback, show, validate,
+    backup, check, completions, diff, doctor, export, list, rehearse, repair, restore, rollback, show,
+    validate,
 };
 
 /// Backs up and restores Postgres and Supabase databases; every restore can be undone.
@@ -138,6 +139,8 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Prove that an archive restores: into a scratch database, which is compared, checked and removed
     Rehearse(rehearse::RehearseArgs),
+    /// Restore only those rows that are missing or broken
+    Repair(repair::RepairArgs),
     /// Run your own checks: PASS or FAIL, with the rows that should not be
     Check(check::CheckArgs),
     /// Print a completion script for a shell

@@ -9,6 +9,7 @@ use super::context::Context;
 use crate::check::exists::Thing;
 use crate::check::{Check, Expect, Test};
 use crate::failure::Failure;
+use crate::selection::Pattern;
 
 /// Takes the checks out of the file. What is left under their key is the section of the command of that name.
 pub fn read(path: &Path, table: &mut Table) -> Result<Vec<Check>> {
@@ -42,14 +43,23 @@ fn one(value: &Value, number: usize) -> Result<Check> {
         None => bail!("check {number} has no name"),
     };
     let test = test(keys).with_context(|| format!("check {name:?}"))?;
-    Ok(Check { name, test })
+    let table = match (keys.get("table"), &test) {
+        (None, _) => None,
+        (Some(Value::String(table)), Test::Query { expect: Expect::NoRows, .. }) => {
+            Some(Pattern::parse(table).with_context(|| format!("check {name:?}"))?)
+        }
+        (Some(_), _) => bail!(
+            "check {name:?}: \"table\" is the table whose rows its \"sql\" gives, none of which should be"
+        ),
+    };
+    Ok(Check { name, test, table })
 }
 
 fn test(keys: &Table) -> Result<Test> {
     if let Some(unknown) =
-        keys.keys().find(|key| !["name", "sql", "expect", "exists"].contains(&key.as_str()))
+        keys.keys().find(|key| !["name", "sql", "expect", "exists", "table"].contains(&key.as_str()))
     {
-        bail!("there is no key {unknown:?}, only name, sql, expect and exists");
+        bail!("there is no key {unknown:?}, only name, sql, expect, exists and table");
     }
     let text = |key: &str| match keys.get(key) {
         None => Ok(None),
@@ -100,7 +110,7 @@ pub fn chosen(context: &Context, names: &[String], exists: &[String]) -> Result<
     }
     for text in exists.iter().flat_map(|list| split(list)) {
         let thing = Thing::parse(text.trim()).map_err(|e| Failure::usage(e.to_string()))?;
-        chosen.push(Check { name: thing.to_string(), test: Test::Exists(thing) });
+        chosen.push(Check { name: thing.to_string(), test: Test::Exists(thing), table: None });
     }
     let mut seen = std::collections::HashSet::new();
     chosen.retain(|check| seen.insert(check.name.clone()));

@@ -17,10 +17,12 @@ use toml::{Table, Value};
 
 use super::args::Global;
 use super::checks;
+use super::repair;
 use super::restore::ModeArg;
 use crate::check::Check;
 use crate::host::Profiles;
 use crate::restore::preference::{Preference, Preferences, StatusRank};
+use crate::selection::Pattern;
 
 /// Keys whose name is not the flag's: a list reads better in the plural.
 const ALIASES: [(&str, &str); 3] =
@@ -57,6 +59,8 @@ pub struct Settings {
     pub data_types: DataTypes,
     /// The user's checks.
     pub checks: Vec<Check>,
+    /// Columns that must have a value, for repairs.
+    pub required: Vec<(Pattern, Vec<String>)>,
 }
 
 impl Settings {
@@ -69,6 +73,7 @@ impl Settings {
                 preferences: preferences(table)?,
                 data_types,
                 checks,
+                required: repair::required(table)?,
             })
         };
         take().with_context(|| format!("configuration file {}", path.display()))
@@ -242,7 +247,8 @@ fn text(key: &str, value: &Value) -> Result<String> {
     }
 }
 
-fn strings(key: &str, value: &Value) -> Result<Vec<String>> {
+/// A text, or a list of them; numbers and truth values as text.
+pub fn strings(key: &str, value: &Value) -> Result<Vec<String>> {
     let plain = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),

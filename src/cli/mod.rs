@@ -19,6 +19,7 @@ mod list;
 mod objects;
 mod outcome;
 mod rehearse;
+mod repair;
 mod restore;
 mod rollback;
 mod screen;
@@ -64,7 +65,11 @@ pub fn main() -> ExitCode {
     };
     let logged = matches!(
         cli.command,
-        Command::Backup(_) | Command::Restore(_) | Command::Rollback(_) | Command::Rehearse(_)
+        Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Rollback(_)
+            | Command::Rehearse(_)
+            | Command::Repair(_)
     );
     let context = Arc::new(Context::new(cli.global, settings, logged));
     let begun = restore::Begun::of(&cli.command);
@@ -152,6 +157,9 @@ fn run(context: &Arc<Context>, command: Command) -> Result<Ending, Failure> {
         }
         Command::Doctor(args) => {
             on_runtime(context, move |context| async move { doctor::run(&context, &args).await })
+        }
+        Command::Repair(args) => {
+            on_runtime(context, move |context| async move { repair::run(&context, &args).await })
         }
         Command::Rehearse(args) => {
             on_runtime(context, move |context| async move { rehearse::run(&context, &args).await })

@@ -5,6 +5,7 @@ use indicatif::HumanCount;
 use super::context::count;
 use super::differences;
 use crate::restore::log::{RestoreLog, Status, TableOutcome};
+use crate::restore::repair::ByReason;
 use crate::restore::report::of_outcome;
 
 /// Tables that are listed on the screen; the log has all.
@@ -17,6 +18,7 @@ pub fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         _ => log.tables_restored.iter().map(|(shown, t)| (shown.clone(), of_outcome(t))).collect(),
     };
     let (mut text, changed) = differences::describe(&tables, "see the log");
+    text += &repaired(log);
     text += &renamed(log);
     text += &objects(log);
     let empty = |(table, t): &(&String, &TableOutcome)| {
@@ -59,6 +61,8 @@ pub fn describe(log: &RestoreLog, file: Option<&str>) -> String {
     };
     let verb = match (log.operation.as_str(), log.status) {
         ("dry-run", _) => "would restore (nothing was changed)",
+        ("repair", Status::Partial) => "repaired in part",
+        ("repair", _) => "repaired and verified",
         (_, Status::Partial) => "restored in part",
         ("rollback", _) => "rolled back and verified",
         _ => "restored and verified",
@@ -88,6 +92,23 @@ pub fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         );
     }
     text + "\n"
+}
+
+/// Why rows were repaired, and which could not be.
+fn repaired(log: &RestoreLog) -> String {
+    let listed = |reasons: &ByReason| {
+        let all: Vec<String> = reasons.iter().map(|(reason, rows)| format!("{rows} {reason}")).collect();
+        all.join(", ")
+    };
+    let mut text = String::new();
+    for (table, repaired) in log.repairs.iter().filter(|(_, r)| !r.found.is_empty()) {
+        text += &format!("  {table}: why: {}\n", listed(&repaired.found));
+    }
+    for (table, repaired) in log.repairs.iter().filter(|(_, r)| !r.left.is_empty()) {
+        text +=
+            &format!("  {table}: NOT REPAIRED, the archive has them no better: {}\n", listed(&repaired.left));
+    }
+    text
 }
 
 /// Which tables go by other names.

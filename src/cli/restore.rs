@@ -140,6 +140,11 @@ impl Begun {
                 mode: args.mode.into(),
                 file: args.file.clone(),
             }),
+            Command::Repair(args) => Some(Begun {
+                operation: if args.dry_run { "dry-run" } else { "repair" },
+                mode: Mode::Upsert,
+                file: args.file.clone(),
+            }),
             Command::Rollback(args) => {
                 Some(Begun { operation: "rollback", mode: Mode::Exact, file: args.file.clone() })
             }

@@ -4,6 +4,7 @@ mod definitions;
 mod foresee;
 mod going;
 mod refusing;
+mod repairing;
 mod side_by_side;
 mod staging;
 
@@ -192,6 +193,7 @@ impl Attempt<'_> {
         let mut staged = self.stage_all(todo, workers, replica_role, &counts, log).await?;
         self.write_conflicts(&staged, log).await?;
         self.warn_undecided(&staged, log);
+        self.tell_repairs(&staged, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let known = Known { catalog: &catalog, plan: &plan, reading: &reading, replica_role };
         let merged = self.merge_all(known, &mut staged, large, log).await;
@@ -413,7 +415,9 @@ impl Attempt<'_> {
         for violation in &violations {
             // What a safety backup holds was so before; putting it back exactly is the promise of a rollback.
             let scope = plan.closure(catalog);
-            if self.options.rollback && scope.contains(&violation.table) && scope.contains(&violation.other) {
+            let was_so =
+                self.options.rollback && scope.contains(&violation.table) && scope.contains(&violation.other);
+            if was_so || self.was_told(catalog, violation, log).await? {
                 self.events.warn(violation.what.clone());
                 log.warnings.push(violation.what.clone());
                 continue;

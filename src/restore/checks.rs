@@ -46,5 +46,12 @@ pub async fn run(
         log.warnings.push(warning);
         return Ok(());
     }
+    if options.repair.is_some() {
+        // What it could repair is better than nothing; what is left is told.
+        let warning = format!("{}, after the repair, too", failure.what);
+        events.warn(warning.clone());
+        log.warnings.push(warning);
+        return Ok(());
+    }
     Err(failure.next("restore other tables along, or another archive; or see the rows: restore with --safe --no-checks, run pgkeep check, and roll back"))
 }

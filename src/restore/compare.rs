@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use super::Mode;
 use super::plan::TablePlan;
 use super::refused::{Refused, aside_statement, is_not_aside};
+use super::repair;
 use super::stage::{create_as, stage_name};
 use crate::difference::Conflicts;
 use crate::failure::Failure;
@@ -107,7 +108,7 @@ pub fn column_differs(column: &str, cast: &str) -> String {
 }
 
 /// `s.key = t.key AND …` by the key's own index.
-fn same_key(key: &Key) -> String {
+pub fn same_key(key: &Key) -> String {
     let on: Vec<String> = key
         .columns
         .iter()
@@ -144,9 +145,9 @@ fn differences(table: &TablePlan, live: &str) -> String {
     let is_exact = table.counts_live_only;
     // Others need not be joined.
     let mut join = if is_exact { "FULL JOIN" } else { "LEFT JOIN" };
-    let (staged, chosen) = match &table.chosen {
-        None => (format!("{stage} AS s"), ""),
-        Some(_) => (
+    let (staged, chosen) = match table.chooses() {
+        false => (format!("{stage} AS s"), ""),
+        true => (
             format!(
                 "({stage} AS s LEFT JOIN {} AS c ON c.place OPERATOR(pg_catalog.=) s.ctid)",
                 chosen_name(table)
@@ -192,9 +193,9 @@ fn differences(table: &TablePlan, live: &str) -> String {
                         FROM {from})"
                 )
             };
-            let chosen = match &table.chosen {
-                None => format!("{stage} AS r"),
-                Some(_) => {
+            let chosen = match table.chooses() {
+                false => format!("{stage} AS r"),
+                true => {
                     let chosen = chosen_name(table);
                     format!("{stage} AS r JOIN {chosen} AS c ON c.place OPERATOR(pg_catalog.=) r.ctid")
                 }
@@ -232,14 +233,17 @@ pub async fn compare(client: &Client, table: &TablePlan, live: &str) -> Result<C
 async fn list(client: &Client, table: &TablePlan, live: &str) -> Result<Compared, tokio_postgres::Error> {
     let list = difference_name(table);
     let mut unchosen = 0;
-    if let Some(condition) = &table.chosen {
-        // Under the table's own name, so that the condition finds its columns.
+    if table.chooses() {
         let (stage, name, chosen) = (stage_name(table), quote::ident(&table.name), chosen_name(table));
-        let choose = format!(
-            "{} SELECT {name}.ctid AS place FROM {stage} AS {name} WHERE ({condition}) IS TRUE; ANALYZE {chosen}",
-            create_as(table, &chosen)
-        );
-        client.batch_execute(&choose).await?;
+        let choose = match &table.chosen {
+            // Under the table's own name, so that the condition finds its columns.
+            Some(condition) => format!(
+                "{} SELECT {name}.ctid AS place FROM {stage} AS {name} WHERE ({condition}) IS TRUE",
+                create_as(table, &chosen)
+            ),
+            None => repair::choose(table, &chosen),
+        };
+        client.batch_execute(&format!("{choose}; ANALYZE {chosen}")).await?;
         let sql = format!(
             "SELECT (SELECT pg_catalog.count(*) FROM {stage}) OPERATOR(pg_catalog.-) (SELECT pg_catalog.count(*) FROM {chosen})"
         );

@@ -49,8 +49,13 @@ pub fn way(catalog: &Catalog, constraint: &ConstraintInfo, key: &ForeignKey) -> 
 
 /// `p.column = c.column AND …` as the server compares the table referred to with the referring one.
 pub fn joined(key: &ForeignKey) -> String {
+    joined_with(key, "c")
+}
+
+/// The same with the referring row by another name.
+pub fn joined_with(key: &ForeignKey, child: &str) -> String {
     let on = key.columns.iter().map(|k| {
-        format!("p.{}{} {} c.{}", quote::ident(&k.parent), k.collate, k.equals, quote::ident(&k.child))
+        format!("p.{}{} {} {child}.{}", quote::ident(&k.parent), k.collate, k.equals, quote::ident(&k.child))
     });
     on.collect::<Vec<_>>().join(" AND ")
 }

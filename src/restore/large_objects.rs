@@ -71,6 +71,7 @@ pub fn fit(index: u32, table: &model::Table, catalog: &Catalog, mode: Mode) -> R
         counts_live_only: mode == Mode::Exact,
         rules: Rules::default(),
         chosen: None,
+        reasons: Vec::new(),
         places: None,
         removable: Vec::new(),
         staged_in: stage::TEMPORARY,

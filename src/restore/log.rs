@@ -9,6 +9,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
+use super::repair::ByReason;
 use crate::difference::{Conflicts, TableDifference};
 use crate::failure::Failure;
 use crate::folders::{self, Folders};
@@ -56,6 +57,16 @@ pub struct TableOutcome {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// What a repair has found in a table: how many rows for each reason. A row may have several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repaired {
+    /// Rows that are restored.
+    pub found: ByReason,
+    /// Live rows that are broken and stay so: the archive does not have them, or has them no better.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left: ByReason,
 }
 
 /// A table that was left as it was.
@@ -123,6 +134,9 @@ pub struct RestoreLog {
     /// Where tables go by other names than in the archive: which of its tables each is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mapped: BTreeMap<String, String>,
+    /// Of a repair: what was found.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repairs: BTreeMap<String, Repaired>,
     /// Tables that were left as they were.
     pub tables_failed: Vec<TableFailure>,
     /// Archived rows that the target refused, so that they were left out: how many for which reason.
@@ -186,7 +200,9 @@ impl RestoreLog {
     pub fn how_far(&self) -> Status {
         let all = self.tables_failed.is_empty()
             && self.statements_left.is_empty()
-            && self.tables_restored.values().all(|t| t.errors == 0);
+            && self.tables_restored.values().all(|t| t.errors == 0)
+            && self.repairs.values().all(|r| r.left.is_empty())
+            && (self.operation != "repair" || self.checks.iter().all(|check| check.passed));
         if all { Status::Completed } else { Status::Partial }
     }
 
@@ -205,6 +221,7 @@ impl RestoreLog {
             after_counts: BTreeMap::new(),
             tables_restored: BTreeMap::new(),
             tables: BTreeMap::new(),
+            repairs: BTreeMap::new(),
             mapped: BTreeMap::new(),
             conflicts_file: None,
             tables_failed: Vec::new(),

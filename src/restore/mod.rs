@@ -27,6 +27,7 @@ pub mod reading;
 pub mod rebuild;
 pub mod refused;
 pub mod rename;
+pub mod repair;
 pub mod report;
 pub mod requirements;
 pub mod roles;
@@ -56,6 +57,7 @@ use entity::Chosen;
 use objects::ObjectOptions;
 use preference::Preferences;
 use refused::Rejects;
+use repair::Repair;
 
 /// How archived rows meet live rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +85,8 @@ pub struct RestoreOptions {
     pub mapping: Mapping,
     /// Which rows of them, and which of their columns.
     pub rows: RowChoice,
+    /// Whether only rows are restored that are missing or broken, and what is broken.
+    pub repair: Option<Repair>,
     /// Which rows by what belongs together.
     pub chosen: Chosen,
     /// What that comes to, found in the archive when it has been proven.
@@ -131,6 +135,7 @@ impl RestoreOptions {
             filter: TableFilter::default(),
             mapping: Mapping::default(),
             rows: RowChoice::default(),
+            repair: None,
             chosen: Chosen::All,
             places: None,
             mode: Mode::default(),

@@ -9,6 +9,7 @@ use super::large_objects;
 use super::objects::plan::ObjectPlan;
 use super::preference::{ONLY_MISSING, Rules};
 use super::refused::Refusing;
+use super::repair::{self, Reason};
 use super::{Mode, RestoreOptions, entity, stage};
 use tokio_postgres::Client;
 
@@ -64,6 +65,8 @@ pub struct TablePlan {
     pub rules: Rules,
     /// The condition, as SQL, on the rows that are restored; none: all.
     pub chosen: Option<String>,
+    /// Of a repair: why a row is restored; empty: for any reason.
+    pub reasons: Vec<Reason>,
     /// The rows of the archive that are restored, by where they stand; none: all.
     pub places: Option<Arc<ChosenRows>>,
     /// What follows the table's name to mean those rows that mode `exact` may remove, where each of several has to hold:
@@ -109,6 +112,11 @@ impl TablePlan {
     /// What a decision between two versions of a row is called.
     pub fn rule(&self, decision: i16) -> String {
         if self.mode == Mode::Missing { ONLY_MISSING.to_owned() } else { self.rules.name(decision) }
+    }
+
+    /// Whether not all of its staged rows are restored.
+    pub fn chooses(&self) -> bool {
+        self.chosen.is_some() || !self.reasons.is_empty()
     }
 
     /// Refuses a condition that is not one expression of the columns of `from`, a table as it stands behind FROM: a
@@ -167,6 +175,9 @@ impl RestorePlan {
                 continue;
             }
             chosen.insert(index as u32);
+            if table.large_objects && options.repair.is_some() {
+                continue;
+            }
             if table.large_objects {
                 match large_objects::fit(index as u32, table, catalog, options.mode) {
                     Ok(fitting) => plan.large_objects = Some(fitting),
@@ -202,6 +213,19 @@ impl RestorePlan {
                     let removable = removable(table, relation).into_iter();
                     let removable = removable.chain(of_condition).chain(of_places).collect();
                     let names: Vec<String> = taken.iter().map(|c| c.name.clone()).collect();
+                    let reasons = match (&options.repair, &key) {
+                        (Some(repair), Some(key)) => {
+                            repair::reasons(repair, catalog, table, relation, key, &taken)
+                        }
+                        _ => Ok(Vec::new()),
+                    };
+                    let reasons = match reasons {
+                        Ok(reasons) => reasons,
+                        Err(reason) => {
+                            plan.misfits.push((table.shown(), reason));
+                            continue;
+                        }
+                    };
                     plan.tables.push(TablePlan {
                         index: index as u32,
                         shown: table.shown(),
@@ -222,6 +246,7 @@ impl RestorePlan {
                         counts_live_only: mode == Mode::Exact || (mode == Mode::Newer && options.compares),
                         rules,
                         chosen: condition,
+                        reasons,
                         places,
                         removable,
                         staged_in: stage::TEMPORARY,
@@ -318,8 +343,9 @@ impl RestorePlan {
 
     /// Refuses conditions that the server does not take. The transaction goes on only if there is none.
     pub async fn check_conditions(&self, client: &Client) -> Result<(), Failure> {
-        for table in self.tables.iter().filter(|t| t.chosen.is_some()) {
+        for table in self.tables.iter().filter(|t| t.chooses()) {
             table.check_condition(client, &table.from_item).await?;
+            repair::check(client, table).await?;
         }
         Ok(())
     }

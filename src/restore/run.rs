@@ -48,6 +48,7 @@ impl Prepared {
         let operation = match (self.options.dry_run, self.options.rollback) {
             (true, _) => "dry-run",
             (false, true) => "rollback",
+            (false, false) if self.options.repair.is_some() => "repair",
             (false, false) => "restore",
         };
         let mut log = RestoreLog::new(operation, self.options.mode, self.target.clone(), backup_file);

@@ -177,13 +177,21 @@ async fn foreign_key(
     }))
 }
 
+/// Whether a row of this name refers to any.
+pub fn refers(key: &ForeignKey, child: &str) -> String {
+    // IS NOT NULL would take a composite value with a NULL in it for NULL.
+    let given: Vec<String> = key
+        .columns
+        .iter()
+        .map(|k| format!("{child}.{} IS DISTINCT FROM NULL", quote::ident(&k.child)))
+        .collect();
+    // MATCH SIMPLE: a NULL in any column excuses the row. MATCH FULL: only NULL in all (manual, CREATE TABLE).
+    given.join(if key.match_full { " OR " } else { " AND " })
+}
+
 /// What stands behind FROM to mean the rows `c` of `child` that refer to no row of `parent`.
 pub fn violating(child: &Relation, parent: &Relation, key: &ForeignKey) -> String {
-    // IS NOT NULL would take a composite value with a NULL in it for NULL.
-    let given: Vec<String> =
-        key.columns.iter().map(|k| format!("c.{} IS DISTINCT FROM NULL", quote::ident(&k.child))).collect();
-    // MATCH SIMPLE: a NULL in any column excuses the row. MATCH FULL: only NULL in all (manual, CREATE TABLE).
-    let given = given.join(if key.match_full { " OR " } else { " AND " });
+    let given = refers(key, "c");
     format!(
         "{} AS c LEFT JOIN {} AS p ON {} WHERE ({given}) AND p.tableoid IS NULL",
         child.from_item(),

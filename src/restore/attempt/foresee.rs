@@ -46,6 +46,7 @@ impl Attempt<'_> {
             self.foresee_refusals(&catalog, &staged).await?;
         }
         self.warn_undecided(&staged, log);
+        self.tell_repairs(&staged, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         log.after_counts = log.before_counts.clone();
         let large = large.iter().map(|l| (&l.table, l.difference, l.outcome()));

@@ -1,0 +1,84 @@
+//! What a try says of a repair: why rows are restored, and what stays broken.
+
+use super::{Attempt, Staged};
+use crate::failure::Failure;
+use crate::postgres::catalog::Catalog;
+use crate::restore::log::{Repaired, RestoreLog};
+use crate::restore::plan::TablePlan;
+use crate::restore::verify::{self, Violation};
+use crate::restore::{repair, report, stage};
+
+impl Attempt<'_> {
+    /// Counts, when all tables are compared and nothing is written yet, what is repaired for which reason, and what cannot be; and
+    /// describes the rows, as many as are to be shown.
+    pub(super) async fn tell_repairs(&self, staged: &[Staged], log: &mut RestoreLog) -> Result<(), Failure> {
+        if self.options.repair.is_none() {
+            return Ok(());
+        }
+        let client = &self.session.client;
+        let tables: Vec<&TablePlan> = staged.iter().map(|s| &s.table).collect();
+        client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+        log.repairs.clear();
+        for at in staged {
+            let table = &at.table;
+            let told = async {
+                Ok(match table.reasons.is_empty() {
+                    true => {
+                        let missing = at.difference.archived_only;
+                        let found =
+                            (missing > 0).then(|| ("missing".to_owned(), missing)).into_iter().collect();
+                        Repaired { found, ..Repaired::default() }
+                    }
+                    false => Repaired {
+                        found: repair::found(client, table).await?,
+                        left: repair::left(client, table, &tables).await?,
+                    },
+                })
+            };
+            let told: Result<Repaired, tokio_postgres::Error> = told.await;
+            let told = told.map_err(|e| {
+                Failure::from_server(&e)
+                    .while_doing(format!("looking for broken rows of table {}", table.shown))
+            })?;
+            if !told.found.is_empty() || !told.left.is_empty() {
+                log.repairs.insert(table.shown.clone(), told);
+            }
+        }
+        client.batch_execute("SET LOCAL search_path = ''").await?;
+        // A dry run describes all tables later.
+        if !self.options.dry_run && self.options.samples > 0 {
+            for at in staged.iter().filter(|s| !s.difference.is_none()) {
+                let outcome = super::outcome(at);
+                let described =
+                    report::describe(client, &at.table, &at.compared, &outcome, self.options.samples).await?;
+                log.tables.insert(at.table.shown.clone(), described);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether rows that refer to none were so before and could not be repaired, as was told: then a repair leaves them so.
+    pub(super) async fn was_told(
+        &self,
+        catalog: &Catalog,
+        violation: &Violation,
+        log: &RestoreLog,
+    ) -> Result<bool, Failure> {
+        let Some(name) = violation.foreign_key.as_ref().filter(|_| self.options.repair.is_some()) else {
+            return Ok(false);
+        };
+        let constraint = catalog.constraints_of(violation.table).find(|c| c.name == *name);
+        let key = constraint.and_then(|c| c.foreign_key.as_ref());
+        let (Some(child), Some(parent)) =
+            (catalog.relation(violation.table), catalog.relation(violation.other))
+        else {
+            return Ok(false);
+        };
+        let Some(key) = key else { return Ok(false) };
+        let told = log.repairs.get(&child.shown());
+        let told = told.and_then(|r| r.left.get(&repair::refers_to_none_name(name, parent))).copied();
+        let sql = format!("SELECT pg_catalog.count(*) FROM {}", verify::violating(child, parent, key));
+        let now = self.session.client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
+        Ok(now <= told.unwrap_or_default())
+    }
+}

@@ -1,0 +1,249 @@
+//! Rows that are missing or broken, and what makes them so: conditions that the server evaluates on staged rows and on live
+//! ones. A repair is a restore in mode `upsert` of the rows that these choose.
+//!
+//! Broken is a row that lacks a required value, that a check of the user's finds, or that refers to a row which is gone.
+//! The last is repaired by the return of that row; where the archive has the row with another reference, by that.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Client;
+
+use super::compare::difference_name;
+use super::plan::TablePlan;
+use super::stage::{BUILT_IN_FIRST_PATH, create_as, stage_name};
+use super::{foreign_keys, verify};
+use crate::archive::model;
+use crate::failure::Failure;
+use crate::postgres::catalog::{Catalog, ColumnInfo, ForeignKey, Key, Relation};
+use crate::postgres::quote;
+use crate::selection::Pattern;
+
+/// What a repair looks for beside rows that are missing, that lack a value which the archive's definition requires, or that
+/// refer to none.
+#[derive(Clone, Debug, Default)]
+pub struct Repair {
+    /// Columns that must have a value and no empty text, by tables' names.
+    pub required: Vec<(Pattern, Vec<String>)>,
+    /// Queries for rows that should not be.
+    pub checks: Vec<CheckedRows>,
+}
+
+/// A query that gives the keys of rows that should not be as they are.
+#[derive(Clone, Debug)]
+pub struct CheckedRows {
+    /// The check's name.
+    pub name: String,
+    /// The table.
+    pub table: Pattern,
+    /// The query. It has the columns of the table's key among its own.
+    pub sql: String,
+}
+
+/// Why a row is repaired.
+#[derive(Clone, Debug)]
+pub struct Reason {
+    /// As people read it.
+    pub name: String,
+    /// Whether a check of the user's says so.
+    is_check: bool,
+    /// The condition on an archived row `s`.
+    chosen: String,
+    /// The condition on a live row `t`; none where it cannot be left.
+    broken: Option<String>,
+    /// Where the row that it refers to is gone: the table referred to, and which of its rows `p` that is.
+    parent: Option<(u32, String)>,
+}
+
+/// How many rows of a table there are for each reason.
+pub type ByReason = BTreeMap<String, u64>;
+
+/// What makes rows of a table missing or broken. `key` tells them apart; `taken` are the columns that are restored.
+pub fn reasons(
+    repair: &Repair,
+    catalog: &Catalog,
+    archived: &model::Table,
+    relation: &Relation,
+    key: &Key,
+    taken: &[&ColumnInfo],
+) -> Result<Vec<Reason>, String> {
+    let (live, same) = (relation.from_item(), super::compare::same_key(key));
+    let exists = |more: &str| format!("EXISTS (SELECT 1 FROM {live} AS t WHERE {same}{more})");
+    let mut reasons = vec![Reason {
+        name: "missing".to_owned(),
+        is_check: false,
+        chosen: format!("NOT {}", exists("")),
+        broken: None,
+        parent: None,
+    }];
+    let meant = repair.required.iter().filter(|(p, _)| p.matches(&archived.schema, &archived.name));
+    let named: Vec<&String> = meant.flat_map(|(_, columns)| columns).collect();
+    if let Some(unknown) = named.iter().find(|name| !taken.iter().any(|c| c.name == ***name)) {
+        return Err(format!("[repair.…] requires column {unknown}, which it does not have"));
+    }
+    for column in taken.iter().filter(|c| !key.columns.iter().any(|k| k.name == c.name)) {
+        let is_named = named.iter().any(|name| **name == column.name);
+        let is_archived = archived.columns.iter().any(|c| c.name == column.name && c.not_null);
+        // What the server itself requires cannot be missing.
+        if !is_named && (!is_archived || column.not_null) {
+            continue;
+        }
+        let name = quote::ident(&column.name);
+        // IS NULL would take a composite value of NULLs for none.
+        let empty = |alias: &str| {
+            let text = format!("{alias}.{name}::pg_catalog.text OPERATOR(pg_catalog.=) ''");
+            let null = format!("{alias}.{name} IS NOT DISTINCT FROM NULL");
+            if is_named { format!("({null} OR {text})") } else { null }
+        };
+        reasons.push(Reason {
+            name: format!("{} is empty", column.name),
+            is_check: false,
+            chosen: format!("{} AND ({}) IS NOT TRUE", exists(&format!(" AND {}", empty("t"))), empty("s")),
+            broken: Some(empty("t")),
+            parent: None,
+        });
+    }
+    for check in repair.checks.iter().filter(|c| c.table.matches(&archived.schema, &archived.name)) {
+        let sql = check.sql.trim().trim_end_matches(';');
+        let among = |alias: &str| format!("EXISTS (SELECT 1 FROM ({sql}\n) AS {alias} WHERE {same})");
+        reasons.push(Reason {
+            name: format!("check {}", check.name),
+            is_check: true,
+            chosen: among("t"),
+            broken: Some(among("s")),
+            parent: None,
+        });
+    }
+    for constraint in catalog.constraints_of(relation.oid) {
+        let Some(foreign) = &constraint.foreign_key else { continue };
+        let Some(parent) = catalog.relation(foreign.references) else { continue };
+        // Those with PERIOD compare ranges.
+        let is_taken = |name: &String| taken.iter().any(|c| c.name == *name);
+        if constraint.definition.contains(" PERIOD ") || !foreign.columns.iter().all(|k| is_taken(&k.child)) {
+            continue;
+        }
+        let gone = refers_to_none(foreign, parent);
+        let [s, t] = ["s", "t"].map(|alias| {
+            let columns = foreign.columns.iter().map(|k| format!("{alias}.{}", quote::ident(&k.child)));
+            format!("ROW({})", columns.collect::<Vec<_>>().join(", "))
+        });
+        let otherwise = format!(" AND {gone} AND pg_catalog.record_image_ne({s}, {t})");
+        reasons.push(Reason {
+            name: refers_to_none_name(&constraint.name, parent),
+            is_check: false,
+            chosen: exists(&otherwise),
+            broken: Some(gone),
+            parent: Some((parent.oid, joined_to_live(foreign))),
+        });
+    }
+    Ok(reasons)
+}
+
+/// The reason to repair a row that refers, by this foreign key, to one that is gone.
+pub fn refers_to_none_name(key: &str, parent: &Relation) -> String {
+    format!("{key} refers to no row of {}", parent.shown())
+}
+
+/// Whether a live row `t` refers to a row, and there is none.
+fn refers_to_none(key: &ForeignKey, parent: &Relation) -> String {
+    format!(
+        "(({}) AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {}))",
+        verify::refers(key, "t"),
+        parent.from_item(),
+        joined_to_live(key)
+    )
+}
+
+fn joined_to_live(key: &ForeignKey) -> String {
+    foreign_keys::joined_with(key, "t")
+}
+
+/// Where it is noted why a staged row is chosen.
+fn reason_name(table: &TablePlan) -> String {
+    format!("{}.pgkeep_reason_{}", table.staged_in, table.index)
+}
+
+/// Statements that choose the rows of a staged table, one for each reason, so that the server can join each by itself; and
+/// note in `chosen` the places of those that any chooses.
+pub fn choose(table: &TablePlan, chosen: &str) -> String {
+    let (stage, list) = (stage_name(table), reason_name(table));
+    let each = table.reasons.iter().enumerate().map(|(n, reason)| {
+        format!(
+            "SELECT s.ctid AS place, {n}::pg_catalog.int2 AS reason FROM {stage} AS s WHERE {}",
+            reason.chosen
+        )
+    });
+    format!(
+        "{} {}; {} SELECT DISTINCT r.place FROM {list} AS r",
+        create_as(table, &list),
+        each.collect::<Vec<_>>().join(" UNION ALL "),
+        create_as(table, chosen)
+    )
+}
+
+/// How many rows of a table whose differences are listed are repaired, for each reason. A row may have several.
+pub async fn found(client: &Client, table: &TablePlan) -> Result<ByReason, tokio_postgres::Error> {
+    let sql = format!(
+        "SELECT r.reason, pg_catalog.count(*) FROM {} AS r JOIN {} AS d ON d.staged OPERATOR(pg_catalog.=) r.place
+          GROUP BY r.reason",
+        reason_name(table),
+        difference_name(table)
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    let named = |row: &tokio_postgres::Row| {
+        let reason = table.reasons.get(row.get::<_, i16>(0) as usize)?;
+        Some((reason.name.clone(), row.get::<_, i64>(1) as u64))
+    };
+    Ok(rows.iter().filter_map(named).collect())
+}
+
+/// How many live rows are broken and stay so, for each reason: the archive does not have them, or has them no better.
+/// `others` are all tables that are compared, for parents that come back.
+pub async fn left(
+    client: &Client,
+    table: &TablePlan,
+    others: &[&TablePlan],
+) -> Result<ByReason, tokio_postgres::Error> {
+    let mut left = ByReason::new();
+    for reason in &table.reasons {
+        let Some(broken) = &reason.broken else { continue };
+        let coming = reason.parent.iter().filter_map(|(oid, is_it)| {
+            let parent = others.iter().find(|other| other.relation == *oid)?;
+            Some(format!(
+                " AND NOT EXISTS (SELECT 1 FROM {} AS d JOIN {} AS p ON p.ctid OPERATOR(pg_catalog.=) d.staged
+                                   WHERE d.live IS NULL AND {is_it})",
+                difference_name(parent),
+                stage_name(parent)
+            ))
+        });
+        let sql = format!(
+            "SELECT pg_catalog.count(*) FROM {} AS t WHERE {broken}{} AND NOT EXISTS (
+               SELECT 1 FROM {} AS d WHERE d.live OPERATOR(pg_catalog.=) t.ctid AND d.live_table OPERATOR(pg_catalog.=) t.tableoid)",
+            table.from_item,
+            coming.collect::<String>(),
+            difference_name(table)
+        );
+        let number = client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
+        if number > 0 {
+            left.insert(reason.name.clone(), number);
+        }
+    }
+    Ok(left)
+}
+
+/// Refuses checks that the server does not take as a question for rows of this table.
+pub async fn check(client: &Client, table: &TablePlan) -> Result<(), Failure> {
+    if table.reasons.iter().all(|r| !r.is_check) {
+        return Ok(());
+    }
+    client.batch_execute(BUILT_IN_FIRST_PATH).await?;
+    for reason in table.reasons.iter().filter(|r| r.is_check) {
+        let sql = format!("SELECT 1 FROM {} AS s WHERE {} LIMIT 0", table.from_item, reason.chosen);
+        client.query_typed(&sql, &[]).await.map_err(|error| {
+            let what = Failure::from_server(&error).what;
+            Failure::usage(format!("{} cannot say which rows of {} are broken: {what}", reason.name, table.shown))
+                .state("the target is untouched")
+                .next("let its query give the columns of the table's key, by their names; or take table out of its [[check]]")
+        })?;
+    }
+    Ok(client.batch_execute("SET LOCAL search_path = ''").await?)
+}
