@@ -60,6 +60,7 @@ pub fn describe(log: &RestoreLog, file: Option<&str>) -> String {
         (all, failed) => format!("  {failed} of {} failed\n", count(all as u64, "check")),
     };
     let verb = match (log.operation.as_str(), log.status) {
+        ("dry-run", _) if !log.repairs.is_empty() => "would repair (nothing was changed)",
         ("dry-run", _) => "would restore (nothing was changed)",
         ("repair", Status::Partial) => "repaired in part",
         ("repair", _) => "repaired and verified",

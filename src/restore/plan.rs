@@ -154,6 +154,9 @@ impl RestorePlan {
         check_matches(header, filter, &options.rows, &Mapping::default())?;
         let names = header.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
         options.preferences.check(options.mode, names)?;
+        if let Some(repair) = &options.repair {
+            repair.check(header)?;
+        }
         let mut plan = RestorePlan::default();
         let mut chosen = HashSet::new();
         let reached = entity::reach(catalog, options)?;
@@ -217,14 +220,7 @@ impl RestorePlan {
                         (Some(repair), Some(key)) => {
                             repair::reasons(repair, catalog, table, relation, key, &taken)
                         }
-                        _ => Ok(Vec::new()),
-                    };
-                    let reasons = match reasons {
-                        Ok(reasons) => reasons,
-                        Err(reason) => {
-                            plan.misfits.push((table.shown(), reason));
-                            continue;
-                        }
+                        _ => Vec::new(),
                     };
                     plan.tables.push(TablePlan {
                         index: index as u32,

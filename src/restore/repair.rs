@@ -57,6 +57,39 @@ pub struct Reason {
 /// How many rows of a table there are for each reason.
 pub type ByReason = BTreeMap<String, u64>;
 
+impl Repair {
+    /// Refuses names of tables that mean none of `names`, and columns that tables do not have.
+    pub fn check(&self, header: &model::Header) -> Result<(), Failure> {
+        let wrong = |what: String| {
+            Failure::usage(what)
+                .state("the target is untouched")
+                .next("correct pgkeep.toml; pgkeep show FILE lists the tables, with --json their columns")
+        };
+        for (pattern, columns) in &self.required {
+            let meant: Vec<&model::Table> =
+                header.tables.iter().filter(|t| pattern.matches(&t.schema, &t.name)).collect();
+            if meant.is_empty() {
+                let what = format!(
+                    "[repair.…] of the configuration names {:?}, which no table of the archive is called",
+                    pattern.as_str()
+                );
+                return Err(wrong(what));
+            }
+            for table in meant {
+                let has = |name: &&String| table.columns.iter().any(|c| c.name == **name);
+                if let Some(unknown) = columns.iter().find(|name| !has(name)) {
+                    let what = format!(
+                        "[repair.…] of the configuration: table {} requires column {unknown}, which it does not have",
+                        table.shown()
+                    );
+                    return Err(wrong(what));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What makes rows of a table missing or broken. `key` tells them apart; `taken` are the columns that are restored.
 pub fn reasons(
     repair: &Repair,
@@ -65,7 +98,7 @@ pub fn reasons(
     relation: &Relation,
     key: &Key,
     taken: &[&ColumnInfo],
-) -> Result<Vec<Reason>, String> {
+) -> Vec<Reason> {
     let (live, same) = (relation.from_item(), super::compare::same_key(key));
     let exists = |more: &str| format!("EXISTS (SELECT 1 FROM {live} AS t WHERE {same}{more})");
     let mut reasons = vec![Reason {
@@ -77,9 +110,6 @@ pub fn reasons(
     }];
     let meant = repair.required.iter().filter(|(p, _)| p.matches(&archived.schema, &archived.name));
     let named: Vec<&String> = meant.flat_map(|(_, columns)| columns).collect();
-    if let Some(unknown) = named.iter().find(|name| !taken.iter().any(|c| c.name == ***name)) {
-        return Err(format!("[repair.…] requires column {unknown}, which it does not have"));
-    }
     for column in taken.iter().filter(|c| !key.columns.iter().any(|k| k.name == c.name)) {
         let is_named = named.iter().any(|name| **name == column.name);
         let is_archived = archived.columns.iter().any(|c| c.name == column.name && c.not_null);
@@ -135,7 +165,7 @@ pub fn reasons(
             parent: Some((parent.oid, joined_to_live(foreign))),
         });
     }
-    Ok(reasons)
+    reasons
 }
 
 /// The reason to repair a row that refers, by this foreign key, to one that is gone.
@@ -180,6 +210,13 @@ pub fn choose(table: &TablePlan, chosen: &str) -> String {
     )
 }
 
+/// Whether rows of this table were staged and compared: not where the target is known to hold all of them as they are archived.
+pub async fn is_compared(client: &Client, table: &TablePlan) -> Result<bool, tokio_postgres::Error> {
+    let sql =
+        format!("SELECT pg_catalog.to_regclass({}) IS NOT NULL", quote::literal(&difference_name(table)));
+    Ok(client.query_typed(&sql, &[]).await?[0].get(0))
+}
+
 /// How many rows of a table whose differences are listed are repaired, for each reason. A row may have several.
 pub async fn found(client: &Client, table: &TablePlan) -> Result<ByReason, tokio_postgres::Error> {
     let sql = format!(
@@ -197,17 +234,17 @@ pub async fn found(client: &Client, table: &TablePlan) -> Result<ByReason, tokio
 }
 
 /// How many live rows are broken and stay so, for each reason: the archive does not have them, or has them no better.
-/// `others` are all tables that are compared, for parents that come back.
+/// `compared` are the tables whose differences are listed: rows that come back, and parents that do.
 pub async fn left(
     client: &Client,
     table: &TablePlan,
-    others: &[&TablePlan],
+    compared: &[&TablePlan],
 ) -> Result<ByReason, tokio_postgres::Error> {
     let mut left = ByReason::new();
     for reason in &table.reasons {
         let Some(broken) = &reason.broken else { continue };
         let coming = reason.parent.iter().filter_map(|(oid, is_it)| {
-            let parent = others.iter().find(|other| other.relation == *oid)?;
+            let parent = compared.iter().find(|other| other.relation == *oid)?;
             Some(format!(
                 " AND NOT EXISTS (SELECT 1 FROM {} AS d JOIN {} AS p ON p.ctid OPERATOR(pg_catalog.=) d.staged
                                    WHERE d.live IS NULL AND {is_it})",
@@ -215,13 +252,15 @@ pub async fn left(
                 stage_name(parent)
             ))
         });
-        let sql = format!(
-            "SELECT pg_catalog.count(*) FROM {} AS t WHERE {broken}{} AND NOT EXISTS (
-               SELECT 1 FROM {} AS d WHERE d.live OPERATOR(pg_catalog.=) t.ctid AND d.live_table OPERATOR(pg_catalog.=) t.tableoid)",
-            table.from_item,
-            coming.collect::<String>(),
-            difference_name(table)
-        );
+        let repaired = compared.iter().filter(|other| other.index == table.index).map(|table| {
+            format!(
+                " AND NOT EXISTS (SELECT 1 FROM {} AS d WHERE d.live OPERATOR(pg_catalog.=) t.ctid
+                                     AND d.live_table OPERATOR(pg_catalog.=) t.tableoid)",
+                difference_name(table)
+            )
+        });
+        let excused: String = coming.chain(repaired).collect();
+        let sql = format!("SELECT pg_catalog.count(*) FROM {} AS t WHERE {broken}{excused}", table.from_item);
         let number = client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
         if number > 0 {
             left.insert(reason.name.clone(), number);

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::postgres::catalog::Catalog;
 use crate::restore::log::{Repaired, RestoreLog};
 use crate::restore::plan::TablePlan;
+use crate::restore::repair::ByReason;
 use crate::restore::verify::{self, Violation};
 use crate::restore::{repair, report, stage};
 
@@ -16,8 +17,13 @@ impl Attempt<'_> {
             return Ok(());
         }
         let client = &self.session.client;
-        let tables: Vec<&TablePlan> = staged.iter().map(|s| &s.table).collect();
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
+        let mut compared: Vec<&TablePlan> = Vec::new();
+        for table in staged.iter().map(|s| &s.table) {
+            if repair::is_compared(client, table).await? {
+                compared.push(table);
+            }
+        }
         log.repairs.clear();
         for at in staged {
             let table = &at.table;
@@ -30,8 +36,11 @@ impl Attempt<'_> {
                         Repaired { found, ..Repaired::default() }
                     }
                     false => Repaired {
-                        found: repair::found(client, table).await?,
-                        left: repair::left(client, table, &tables).await?,
+                        found: match at.difference.is_none() {
+                            true => ByReason::new(),
+                            false => repair::found(client, table).await?,
+                        },
+                        left: repair::left(client, table, &compared).await?,
                     },
                 })
             };
