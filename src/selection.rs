@@ -277,6 +277,11 @@ impl ByTable {
         self.said.is_empty()
     }
 
+    /// What was said, as texts that [`ByTable::parse`] reads.
+    pub fn texts(&self) -> Vec<String> {
+        self.said.iter().map(|(pattern, said)| format!("{}: {said}", pattern.as_str())).collect()
+    }
+
     /// What is said of a table.
     pub fn of<'a>(&'a self, schema: &str, name: &str) -> impl Iterator<Item = &'a str> {
         let meant = self.said.iter().filter(|(pattern, _)| pattern.matches(schema, name));

@@ -118,6 +118,13 @@ pub struct Selection {
     /// Patterns of tables to leave out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
+    /// Conditions on rows, such as `bookings: created_at >= '2025-11-01'`: of those tables only the rows that meet them were
+    /// taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
+    /// Columns to take, such as `users: email, phone`; each table says which were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
     /// The rows that were named, such as `weddings=7`: only what belongs to these was taken. `tables` are then those in
     /// which there was any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -133,7 +140,7 @@ pub struct Selection {
 impl Selection {
     /// Whether not all rows of its tables were asked for.
     pub fn is_of_rows(&self) -> bool {
-        !self.entity.is_empty() || self.with_references
+        !self.entity.is_empty() || !self.conditions.is_empty() || self.with_references
     }
 }
 

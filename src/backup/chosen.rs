@@ -1,18 +1,22 @@
 //! A plan of rows that were chosen one by one: which tables they make, and units that name them by where they stand.
+//!
+//! The leader alone evaluates conditions, once, and workers are told the rows: a time such as `now()` is one, and names in a
+//! condition mean what they mean in the application, which must not change how the workers' values are printed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio_postgres::Client;
 
 use super::copy::statement;
-use super::plan::{Part, Plan, Rows, Unit, Way, collect_parts};
+use super::plan::{Part, Plan, Rows, Taken, Unit, Way, collect_parts};
 use super::{BackupOptions, Choice};
 use crate::closure::Tree;
 use crate::closure::live::{self, LiveRows, Start};
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
+use crate::postgres::quote;
 use crate::postgres::tid::{Tid, TidRange};
-use crate::selection::TableFilter;
+use crate::selection::{RowChoice, TableFilter};
 
 /// Rows that one unit names: a statement of some tens of kilobytes.
 const CHOSEN_TOGETHER: usize = 4000;
@@ -40,10 +44,102 @@ pub(super) async fn find(
     }
 }
 
-/// The tables that are taken whole.
+/// The tables that are asked for, whole or by a condition.
 fn starts(catalog: &Catalog, options: &BackupOptions) -> Vec<Start> {
     let parts = Plan::new(catalog, &options.filter, options.way()).parts;
-    parts.iter().map(|part| Start { relation: part.relation, condition: None }).collect()
+    let start = |part: &Part| {
+        let condition = options.rows.condition(&part.table.schema, &part.table.name);
+        let condition = condition.map(|condition| match part.is_all() {
+            true => condition,
+            false => within(catalog, part, &condition),
+        });
+        Start { relation: part.relation, condition }
+    };
+    parts.iter().map(start).collect()
+}
+
+/// The condition for those rows of an extension's table that are the user's. What says which these are may be any text that
+/// can stand behind the table's name.
+fn within(catalog: &Catalog, part: &Part, condition: &str) -> String {
+    let table = catalog.relation(part.relation).map(Relation::quoted).unwrap_or_default();
+    let users = part.table.condition.as_deref().unwrap_or_default();
+    format!(
+        "({condition}) AND ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ctid FROM ONLY {table} {users}\n))"
+    )
+}
+
+/// The tables of which only some rows are asked for, by a condition.
+pub(super) fn conditional(catalog: &Catalog, options: &BackupOptions) -> HashSet<u32> {
+    match options.rows.conditions.is_empty() {
+        true => HashSet::new(),
+        false => {
+            let starts = starts(catalog, options).into_iter();
+            starts.filter(|start| start.condition.is_some()).map(|start| start.relation).collect()
+        }
+    }
+}
+
+/// The rows of these tables that meet their conditions, in the transaction that holds the tables. A partition without one
+/// has an empty list.
+pub(super) async fn meeting(
+    client: &Client,
+    catalog: &Catalog,
+    options: &BackupOptions,
+) -> Result<LiveRows, Failure> {
+    if options.rows.conditions.is_empty() {
+        return Ok(LiveRows::new());
+    }
+    let starts: Vec<Start> =
+        starts(catalog, options).into_iter().filter(|start| start.condition.is_some()).collect();
+    let mut rows = live::meeting(client, catalog, &starts).await?;
+    for relation in starts.iter().filter_map(|start| catalog.relation(start.relation)) {
+        for leaf in catalog.leaves(relation) {
+            rows.entry(leaf.oid).or_default();
+        }
+    }
+    Ok(rows)
+}
+
+/// Refuses conditions and columns that mean nothing in this backup.
+pub(super) fn check(catalog: &Catalog, plan: &Plan, options: &BackupOptions) -> Result<(), Failure> {
+    if options.rows.is_all() {
+        return Ok(());
+    }
+    let asked: Vec<&Relation> =
+        starts(catalog, options).iter().filter_map(|start| catalog.relation(start.relation)).collect();
+    let mut unmatched =
+        options.rows.conditions.unmatched(asked.iter().map(|r| (r.schema.as_str(), r.name.as_str())));
+    let tables = || plan.parts.iter().map(|part| &part.table);
+    unmatched.extend(options.rows.columns.unmatched(tables().map(|t| (t.schema.as_str(), t.name.as_str()))));
+    if !unmatched.is_empty() {
+        let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
+        return Err(Failure::usage(format!("no table that is backed up matches {}", list.join(", ")))
+            .state("nothing was written")
+            .next("--where and --columns are about tables that are backed up: see them with pgkeep show; a partitioned table goes by its own name, not by those of its partitions"));
+    }
+    for table in tables() {
+        let Some(columns) = options.rows.columns(&table.schema, &table.name) else { continue };
+        let is_there = |name: &&String| !table.columns.iter().any(|c| c.name == **name);
+        let unknown: Vec<String> = columns.iter().filter(is_there).map(|name| quote::ident(name)).collect();
+        if !unknown.is_empty() {
+            return Err(Failure::usage(format!(
+                "{}: --columns names {}, which its rows do not have",
+                table.shown(),
+                unknown.join(", ")
+            ))
+            .state("nothing was written")
+            .next("mind capitals; generated columns are computed by the server, and not in any backup"));
+        }
+        if table.key.is_empty() {
+            return Err(Failure::usage(format!(
+                "{}: it has no key, by which rows could be found of which only some columns are backed up",
+                table.shown()
+            ))
+            .state("nothing was written")
+            .next("take it whole, leave it out with --exclude, or give it a primary key"));
+        }
+    }
+    Ok(())
 }
 
 /// What has to be locked so that none of these tables goes: whole trees, but before version 18 no foreign table can be.
@@ -69,31 +165,37 @@ impl Plan {
         }
     }
 
-    /// Plans a backup of rows by the tables that hold them, beside the tables that `whole` wants, if any.
-    pub fn with_chosen(
+    /// Plans a backup of rows by the tables that hold them, beside the tables that `asked` wants, if any. Of these, those
+    /// that are `conditional` are not taken whole.
+    pub(super) fn with_chosen(
         catalog: &Catalog,
-        whole: Option<&TableFilter>,
+        asked: Option<&TableFilter>,
+        conditional: &HashSet<u32>,
         chosen: &HashMap<u32, Vec<Tid>>,
+        choice: &RowChoice,
         way: Way,
     ) -> Plan {
         let tops = || catalog.relations.iter().filter(|r| r.partition_of.is_none() && !r.left);
         let mut roots = Vec::new();
-        for top in tops().filter(|_| whole.is_some()) {
-            collect_parts(catalog, whole.unwrap_or(&TableFilter::default()), top, false, &mut roots);
+        for top in tops().filter(|_| asked.is_some()) {
+            collect_parts(catalog, asked.unwrap_or(&TableFilter::default()), top, false, &mut roots);
         }
         let leaves = |root: &Relation| catalog.leaves(root).iter().map(|leaf| leaf.oid).collect::<Vec<_>>();
-        let mut covered: HashSet<u32> = roots.iter().flat_map(|root| leaves(root)).collect();
+        let there: HashSet<u32> = roots.iter().flat_map(|root| leaves(root)).collect();
+        let whole = roots.iter().filter(|root| !conditional.contains(&root.oid));
+        let mut covered: HashSet<u32> = whole.flat_map(|root| leaves(root)).collect();
         let chosen = chosen.iter().filter(|(leaf, tids)| !covered.contains(leaf) && !tids.is_empty());
         let chosen: HashMap<u32, Vec<Tid>> = chosen.map(|(leaf, tids)| (*leaf, tids.clone())).collect();
         for top in tops() {
             // A tree of which some partitions are taken whole has the others as tables of their own.
-            let is_torn = leaves(top).iter().any(|leaf| covered.contains(leaf));
+            let is_torn = leaves(top).iter().any(|leaf| there.contains(leaf));
             let mut parts = Vec::new();
             match is_torn {
                 true => parts.extend(catalog.leaves(top)),
                 false => collect_parts(catalog, &TableFilter::default(), top, false, &mut parts),
             }
-            parts.retain(|part| leaves(part).iter().any(|leaf| chosen.contains_key(leaf)));
+            let is_new = |leaf: &u32| chosen.contains_key(leaf) && !there.contains(leaf);
+            parts.retain(|part| leaves(part).iter().any(is_new));
             roots.extend(parts);
         }
         // Of these, what is not chosen is not taken.
@@ -102,7 +204,8 @@ impl Plan {
         for leaf in roots.iter().flat_map(|root| leaves(root)).filter(|leaf| !covered.contains(leaf)) {
             rows.insert(leaf, Vec::new());
         }
-        Plan::of_rows(catalog, roots, Rows::Users, way, &rows)
+        let taken = Taken { rows: Some(&rows), choice: Some(choice) };
+        Plan::of_rows(catalog, roots, Rows::Users, way, taken)
     }
 }
 
@@ -154,9 +257,14 @@ mod tests {
     /// Of each unit its table, range and relation, and whether it names its rows.
     type Units = Vec<(u32, u32, u32, bool)>;
 
-    fn plan(whole: Option<&[&str]>, rows: &[(u32, usize)]) -> (Vec<String>, Units) {
-        let whole = whole.map(|names| TableFilter::of_tables(names.iter().map(|name| ("public", *name))));
-        let plan = Plan::with_chosen(&catalog(), whole.as_ref(), &chosen(rows), WAY);
+    fn with_chosen(asked: Option<&TableFilter>, conditional: &[u32], rows: &[(u32, usize)]) -> Plan {
+        let conditional = conditional.iter().copied().collect();
+        Plan::with_chosen(&catalog(), asked, &conditional, &chosen(rows), &RowChoice::default(), WAY)
+    }
+
+    fn plan(asked: Option<&[&str]>, conditional: &[u32], rows: &[(u32, usize)]) -> (Vec<String>, Units) {
+        let asked = asked.map(|names| TableFilter::of_tables(names.iter().map(|name| ("public", *name))));
+        let plan = with_chosen(asked.as_ref(), conditional, rows);
         let mut units: Vec<_> = plan.units.iter().map(|u| (u.table, u.range, u.relation, u.chosen)).collect();
         units.sort_unstable();
         (plan.parts.iter().map(|part| part.table.name.clone()).collect(), units)
@@ -164,13 +272,12 @@ mod tests {
 
     #[test]
     fn only_tables_with_chosen_rows_are_there_and_a_few_thousand_of_these_are_read_at_once() {
-        let (parts, units) = plan(None, &[(1, 9000), (4, 1), (5, 0)]);
+        let (parts, units) = plan(None, &[], &[(1, 9000), (4, 1), (5, 0)]);
         assert_eq!(parts, ["t1", "t2"]);
         assert_eq!(units, [(0, 0, 1, true), (0, 1, 1, true), (0, 2, 1, true), (1, 0, 4, true)]);
         // Of a tree with a foreign table in it there are the partitions.
-        assert_eq!(plan(None, &[(7, 1)]).0, ["t7"]);
-        let catalog = catalog();
-        let unit = &Plan::with_chosen(&catalog, None, &chosen(&[(5, 2)]), WAY).units[0];
+        assert_eq!(plan(None, &[], &[(7, 1)]).0, ["t7"]);
+        let unit = &with_chosen(None, &[], &[(5, 2)]).units[0];
         let copy = "COPY (SELECT  FROM ONLY \"public\".\"t5\" WHERE ctid OPERATOR(pg_catalog.=) ANY \
                     ('{\"(0,1)\",\"(1,1)\"}'::pg_catalog.tid[])) TO STDOUT (FORMAT binary)";
         assert_eq!(unit.copy, copy);
@@ -178,8 +285,18 @@ mod tests {
 
     #[test]
     fn what_is_wanted_whole_is_and_other_partitions_of_its_tree_are_tables_of_their_own() {
-        let (parts, units) = plan(Some(&["t1", "t3"]), &[(1, 5), (4, 2), (5, 1)]);
+        let (parts, units) = plan(Some(&["t1", "t3"]), &[], &[(1, 5), (4, 2), (5, 1)]);
         assert_eq!(parts, ["t1", "t3", "t4", "t5"]);
         assert_eq!(units, [(0, 0, 1, false), (1, 0, 3, false), (2, 0, 4, true), (3, 0, 5, true)]);
+    }
+
+    #[test]
+    fn a_table_with_a_condition_is_there_whatever_meets_it_and_its_other_rows_only_where_others_need_them() {
+        let (parts, units) = plan(Some(&["t1", "t2", "t5"]), &[2, 5], &[(1, 5), (4, 2)]);
+        assert_eq!(parts, ["t1", "t2", "t5"]);
+        assert_eq!(units, [(0, 0, 1, false), (1, 0, 4, true)]);
+        // Of a tree of which one partition is asked for, the others' rows are in tables of their own.
+        let (parts, units) = plan(Some(&["t3"]), &[3], &[(3, 1), (4, 1)]);
+        assert_eq!((parts, units), (vec!["t3".into(), "t4".into()], vec![(0, 0, 3, true), (1, 0, 4, true)]));
     }
 }

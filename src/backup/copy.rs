@@ -5,6 +5,7 @@
 //! to plan (see [`super::plannable`]): a small table with such a column is read in text, as is one whose output functions the
 //! role may not call, and every database of encoding `SQL_ASCII`, whose texts are to come as they are.
 
+use super::plan;
 use crate::archive::model;
 use crate::postgres::catalog::{Catalog, Relation};
 use crate::postgres::copy::binary::{TupleEncoder, Wire};
@@ -47,6 +48,11 @@ impl BinaryColumns {
     /// Columns that all come so.
     pub fn of(wires: &[Wire], version: u32) -> BinaryColumns {
         BinaryColumns { columns: wires.iter().map(|wire| (*wire, None)).collect(), version }
+    }
+
+    /// Leaves out those that are not flagged.
+    pub(super) fn keep(&mut self, kept: &[bool]) {
+        plan::keep(&mut self.columns, kept);
     }
 
     /// What translates their rows.

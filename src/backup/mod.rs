@@ -33,7 +33,7 @@ use crate::postgres::catalog::Catalog;
 use crate::postgres::connect::Session;
 use crate::postgres::ddl::Secrets;
 use crate::schema::Schema;
-use crate::selection::TableFilter;
+use crate::selection::{RowChoice, TableFilter};
 use copy::CopyFormat;
 use pace::Pace;
 use plan::{Plan, Way};
@@ -59,8 +59,10 @@ pub struct BackupOptions {
     pub destination: Destination,
     /// Which tables.
     pub filter: TableFilter,
-    /// Which rows.
+    /// Which rows, by what belongs together.
     pub choice: Choice,
+    /// Which rows of these, by conditions, and which columns.
+    pub rows: RowChoice,
     /// Connections to use at most, at least 1.
     pub jobs: usize,
     /// How chunks are compressed.
@@ -83,6 +85,18 @@ impl BackupOptions {
     /// How tables are read.
     fn way(&self) -> Way {
         Way { format: self.format, jobs: self.jobs, small: self.pace.nice, tids: false }
+    }
+
+    /// What the header says of the rows and columns that were chosen.
+    fn note(&self, selection: &mut model::Selection) {
+        selection.conditions = self.rows.conditions.texts();
+        selection.columns = self.rows.columns.texts();
+        selection.entity = self.choice.entity();
+        match &self.choice {
+            Choice::All => {}
+            Choice::WithReferences => selection.with_references = true,
+            Choice::Entity { data_types, .. } => selection.data_types = data_types.clone(),
+        }
     }
 }
 
@@ -109,16 +123,6 @@ impl Choice {
         match self {
             Choice::Entity { scope, .. } => scope.roots.iter().map(|root| root.as_str().to_owned()).collect(),
             _ => Vec::new(),
-        }
-    }
-
-    /// What the header says of it.
-    fn note(&self, selection: &mut model::Selection) {
-        selection.entity = self.entity();
-        match self {
-            Choice::All => {}
-            Choice::WithReferences => selection.with_references = true,
-            Choice::Entity { data_types, .. } => selection.data_types = data_types.clone(),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::archive::model;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::tid::{Tid, TidRange};
 use crate::row::CellForm;
-use crate::selection::TableFilter;
+use crate::selection::{RowChoice, TableFilter};
 
 /// One COPY.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,15 @@ pub struct Way {
     pub tids: bool,
 }
 
+/// What of the tables is taken, where that is not all.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Taken<'a> {
+    /// Of these tables and partitions, by `oid`, the rows that stand there.
+    pub rows: Option<&'a HashMap<u32, Vec<Tid>>>,
+    /// The columns, among others.
+    pub choice: Option<&'a RowChoice>,
+}
+
 /// Everything that one backup will do.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -95,33 +104,35 @@ pub struct Plan {
 impl Plan {
     /// Plans a backup of the tables that `filter` wants.
     pub fn new(catalog: &Catalog, filter: &TableFilter, way: Way) -> Plan {
+        Plan::narrowed(catalog, filter, way, Taken::default())
+    }
+
+    /// The same where not all rows and columns are taken.
+    pub(super) fn narrowed(catalog: &Catalog, filter: &TableFilter, way: Way, taken: Taken<'_>) -> Plan {
         let mut roots = Vec::new();
         for relation in catalog.relations.iter().filter(|r| r.partition_of.is_none() && !r.left) {
             collect_parts(catalog, filter, relation, false, &mut roots);
         }
-        let mut plan = Plan::of(catalog, roots, Rows::Users, way);
-        plan.foreign = catalog
-            .relations
-            .iter()
-            .filter(|r| r.kind == RelationKind::Foreign && filter.wants(&r.schema, &r.name))
-            .map(Relation::shown)
-            .collect();
+        let mut plan = Plan::of_rows(catalog, roots, Rows::Users, way, taken);
+        plan.foreign = foreign(catalog, filter);
         plan
     }
 
     /// Plans a backup of just these tables, each with all its partitions.
     pub fn of(catalog: &Catalog, roots: Vec<&Relation>, rows: Rows, way: Way) -> Plan {
-        Plan::of_rows(catalog, roots, rows, way, &HashMap::new())
+        Plan::of_rows(catalog, roots, rows, way, Taken::default())
     }
 
-    /// Plans tables with all their partitions, but of the partitions and tables in `chosen` only the rows that stand there.
+    /// The same where not all rows and columns are taken.
     pub(super) fn of_rows(
         catalog: &Catalog,
         mut roots: Vec<&Relation>,
         rows: Rows,
         way: Way,
-        chosen: &HashMap<u32, Vec<Tid>>,
+        taken: Taken<'_>,
     ) -> Plan {
+        let no_rows = HashMap::new();
+        let chosen = taken.rows.unwrap_or(&no_rows);
         roots.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         let mut plan = Plan::default();
         let mut leaves = Vec::new();
@@ -129,6 +140,9 @@ impl Plan {
             let mut part = Part::new(catalog, root);
             if way.format == CopyFormat::Text {
                 part.binary = None;
+            }
+            if let Some(columns) = taken.choice.and_then(|choice| choice.columns(&root.schema, &root.name)) {
+                part.keep(&columns);
             }
             let is_chosen = catalog.leaves(root).iter().any(|leaf| chosen.contains_key(&leaf.oid));
             if rows == Rows::Users && !is_chosen {
@@ -243,6 +257,20 @@ impl Part {
         }
     }
 
+    /// Leaves out what is neither one of these columns nor of the key.
+    fn keep(&mut self, columns: &[String]) {
+        let table = &mut self.table;
+        let is_kept = |name: &String| columns.contains(name) || table.key.contains(name);
+        let kept: Vec<bool> = table.columns.iter().map(|c| is_kept(&c.name)).collect();
+        let others = table.columns.iter().zip(&kept).filter(|(_, kept)| !**kept);
+        table.left_out = others.map(|(column, _)| column.name.clone()).collect();
+        keep(&mut table.columns, &kept);
+        keep(&mut self.forms, &kept);
+        if let Some(binary) = &mut self.binary {
+            binary.keep(&kept);
+        }
+    }
+
     /// Whether no condition of an extension's says which of its rows are meant.
     pub fn is_all(&self) -> bool {
         self.table.condition.as_deref().unwrap_or_default().trim().is_empty()
@@ -291,6 +319,18 @@ pub(super) fn collect_parts<'a>(
     for partition in catalog.partitions(relation.oid) {
         collect_parts(catalog, filter, partition, included, out);
     }
+}
+
+/// Foreign tables that are wanted, and whose rows live elsewhere, as shown to people.
+pub(super) fn foreign(catalog: &Catalog, filter: &TableFilter) -> Vec<String> {
+    let is_foreign = |r: &&Relation| r.kind == RelationKind::Foreign && filter.wants(&r.schema, &r.name);
+    catalog.relations.iter().filter(is_foreign).map(Relation::shown).collect()
+}
+
+/// Keeps what the flag at its place says.
+pub(super) fn keep<T>(all: &mut Vec<T>, kept: &[bool]) {
+    let mut flags = kept.iter();
+    all.retain(|_| flags.next().is_none_or(|kept| *kept));
 }
 
 /// Whether every partition below can and should be carried.

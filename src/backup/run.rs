@@ -149,7 +149,7 @@ impl Backup<'_> {
             None => None,
         };
         let mut header = header(catalog, plan, session, filter, started_at, None, schema);
-        options.choice.note(&mut header.selection);
+        options.note(&mut header.selection);
         let more = options.jobs.min(plan.units.len()).saturating_sub(1);
         workers.truncate(more);
         // It was under the snapshot if it has read definitions.

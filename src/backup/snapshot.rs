@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error};
 
-use super::plan::Plan;
+use super::plan::{Plan, Taken, foreign};
 use super::readable::{check_readable, kept_as_objects};
 use super::{BackupOptions, Choice, Content};
 use super::{chosen, large_objects, plannable};
@@ -183,11 +183,14 @@ async fn try_to_take(
         lock(client, &late, events).await?;
         check_not_rewritten(client, &now, &late).await?;
     }
-    plannable::give_up_unplannable(client, &now, &mut plan_now).await?;
-    if now.server.has_large_objects && large_objects::wanted(filter) {
-        large_objects::check_readable(client, &now.server).await?;
-        large_objects::add(client, &now, &mut plan_now).await?;
+    if !options.rows.is_all() {
+        chosen::check(&now, &plan_now, options)?;
+        let rows = chosen::meeting(client, &now, options).await?;
+        let taken = Taken { rows: Some(&rows), choice: Some(&options.rows) };
+        plan_now = Plan::narrowed(&now, filter, options.way(), taken);
     }
+    plannable::give_up_unplannable(client, &now, &mut plan_now).await?;
+    add_large_objects(client, &now, filter, &mut plan_now).await?;
     now.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
     let schema = match (content, schema) {
         (Content::Data, _) => None,
@@ -229,16 +232,24 @@ async fn try_to_choose(
     check_readable(&now, &Plan::default(), &HashSet::new(), &read(&reached_now))?;
     check_filter(&now, &options.filter, schema.as_ref())?;
     let (rows, tree) = chosen::find(client, &now, options).await?;
-    let whole = match options.choice {
+    let asked = match options.choice {
         Choice::WithReferences => Some(&options.filter),
         _ => None,
     };
-    now.read_sizes(client, |relation| whole.is_some() && reached_now.contains(&relation.oid)).await?;
-    let mut plan = Plan::with_chosen(&now, whole, &rows, options.way());
+    now.read_sizes(client, |relation| asked.is_some() && reached_now.contains(&relation.oid)).await?;
+    let conditional = chosen::conditional(&now, options);
+    let mut plan = Plan::with_chosen(&now, asked, &conditional, &rows, &options.rows, options.way());
+    chosen::check(&now, &plan, options)?;
     plannable::give_up_unplannable(client, &now, &mut plan).await?;
     let filter = plan.filter(options);
     let sequences = wanted_sequences(&now, &plan, &filter);
-    check_readable(&now, &plan, &sequences, &[])?;
+    let mut kept = Vec::new();
+    if let Some(asked) = asked {
+        plan.foreign = foreign(&now, asked);
+        kept = kept_as_objects(&now, asked);
+        add_large_objects(client, &now, asked, &mut plan).await?;
+    }
+    check_readable(&now, &plan, &sequences, &kept)?;
     now.read_sequences(client, |s| sequences.contains(&s.oid)).await?;
     let schema = match (with_objects, schema) {
         (false, _) => None,
@@ -246,6 +257,20 @@ async fn try_to_choose(
         (true, None) => Some(ddl::read_with(client, version, options.secrets).await?),
     };
     Ok(Some(Snapshot { catalog: now, plan, id, schema, chosen: Some((filter, tree)) }))
+}
+
+/// Adds large objects to the plan where they are wanted.
+async fn add_large_objects(
+    client: &Client,
+    catalog: &Catalog,
+    filter: &TableFilter,
+    plan: &mut Plan,
+) -> Result<(), Trouble> {
+    if catalog.server.has_large_objects && large_objects::wanted(filter) {
+        large_objects::check_readable(client, &catalog.server).await?;
+        large_objects::add(client, catalog, plan).await?;
+    }
+    Ok(())
 }
 
 /// The catalog under the snapshot, and the objects where they are wanted and another connection helps to read them.

@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, HumanCount};
 use super::Ending;
 use super::args::{default_jobs, rate};
 use super::checks;
-use super::choice::filter;
+use super::choice::ChoiceArgs;
 use super::context::{Context, count};
 use crate::archive::compression::Compression;
 use crate::backup::copy::CopyFormat;
@@ -31,6 +31,8 @@ Examples:
   pgkeep backup --jobs 1 --max-rate 20M --nice
   pgkeep backup --entity weddings=7 --data-types guests
   pgkeep backup --table bookings --with-references
+  pgkeep backup --where 'bookings: created_at >= $since' --param since=2025-11-01 --with-references
+  pgkeep backup --columns 'users: full_name, created_at'
   pgkeep backup --out - | ssh archive.example 'cat > shop.json.gz'
 
 A pattern is schema.table or table (which means schema public); * and ? match as in a shell.")]
@@ -38,29 +40,22 @@ pub struct BackupArgs {
     /// File to write, or - for standard output [default: a new file in backups/]
     #[arg(short, long, value_name = "FILE", env = "PGKEEP_OUT")]
     pub out: Option<PathBuf>,
-    /// Tables to back up, all others left out; a list, or given several times
-    #[arg(short, long, value_name = "PATTERN", env = "PGKEEP_TABLE")]
-    pub table: Vec<String>,
-    /// Tables to leave out; a list, or given several times
-    #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
-    pub exclude: Vec<String>,
-    /// All tables of these schemas, as --table 'NAME.*'; a list, or given several times
-    #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA_NAME")]
-    pub schema_name: Vec<String>,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Only what belongs to these rows, which are named by their key: what refers to them by foreign keys, transitively, and the rows that those refer to; such as weddings=7 or seats=7/12,7/13; may be given several times
-    #[arg(long, value_name = "TABLE=ID", env = "PGKEEP_ENTITY", conflicts_with_all = ["table", "schema_name", "with_references", "schema_only"])]
+    #[arg(long, value_name = "TABLE=ID", env = "PGKEEP_ENTITY", conflicts_with_all = ["table", "schema_name", "condition", "with_references", "schema_only"])]
     pub entity: Vec<String>,
     /// Groups of tables out of [data_types] in pgkeep.toml to which an --entity is narrowed; a list, or given several times
     #[arg(long, value_name = "GROUP", env = "PGKEEP_DATA_TYPES", value_delimiter = ',', requires = "entity")]
     pub data_types: Vec<String>,
-    /// Of other tables the rows, too, that those of --table refer to, so that no foreign key breaks
+    /// Of other tables the rows, too, that those of --table and --where refer to, so that no foreign key breaks
     #[arg(long, env = "PGKEEP_WITH_REFERENCES", conflicts_with = "schema_only")]
     pub with_references: bool,
     /// Rows, sequences and large objects alone, not the definitions of tables, functions and all else
     #[arg(long, env = "PGKEEP_DATA_ONLY")]
     pub data_only: bool,
     /// Definitions alone, no rows
-    #[arg(long, env = "PGKEEP_SCHEMA_ONLY", conflicts_with = "data_only")]
+    #[arg(long, env = "PGKEEP_SCHEMA_ONLY", conflicts_with_all = ["data_only", "condition", "columns"])]
     pub schema_only: bool,
     /// The roles of the cluster, too, without their passwords
     #[arg(long, env = "PGKEEP_WITH_ROLES", conflicts_with = "data_only")]
@@ -128,6 +123,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
         destination,
         filter,
         choice,
+        rows: args.choice.rows()?,
         jobs: args.jobs.unwrap_or_else(default_jobs),
         compression,
         format: match args.copy_format {
@@ -165,12 +161,12 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Ending, Failure
 /// Which tables, and which of their rows.
 fn chosen(context: &Context, args: &BackupArgs) -> Result<(TableFilter, Choice), Failure> {
     if args.entity.is_empty() {
-        let filter = filter(&args.table, &args.exclude, &args.schema_name)?;
+        let filter = args.choice.filter()?;
         return Ok((filter, if args.with_references { Choice::WithReferences } else { Choice::All }));
     }
     let roots: Result<Vec<Root>, RootError> = args.entity.iter().map(|text| Root::parse(text)).collect();
     let roots = roots.map_err(|e| Failure::usage(e.to_string()))?;
-    let scope = Scope { roots, within: context.tables_of(&args.data_types, &args.exclude)? };
+    let scope = Scope { roots, within: context.tables_of(&args.data_types, &args.choice.exclude)? };
     let data_types = args.data_types.clone();
     Ok((TableFilter::default(), Choice::Entity { scope, data_types }))
 }

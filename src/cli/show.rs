@@ -111,7 +111,7 @@ fn overview(path: &Path, archive: &Archive, chosen: &[(&Table, &u64)]) -> serde_
         .map(|(table, rows)| {
             serde_json::json!({
                 "table": table.shown(), "schema": table.schema, "name": table.name, "rows": rows,
-                "columns": table.columns, "generated": table.generated, "key": table.key,
+                "columns": table.columns, "left_out": table.left_out, "generated": table.generated, "key": table.key,
                 "constraints": table.constraints, "partitioned": table.partitioned,
                 "large_objects": table.large_objects, "extension": table.extension, "condition": table.condition,
             })

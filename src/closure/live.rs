@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Error};
 use self::keys::LiveKeys;
 use super::scope::{Root, Scope};
 use super::tree::{Counts, Tree};
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation};
 use crate::postgres::error as pg;
 use crate::postgres::tid::Tid;
@@ -82,6 +82,18 @@ pub fn reach_down(catalog: &Catalog, scope: &Scope) -> Result<BTreeSet<u32>, Fai
         begins.push(keys.root(root, catalog)?);
     }
     Ok(keys.reach_down(begins, scope))
+}
+
+/// The rows that meet the conditions of `starts`. Tables without a condition have none among them.
+pub async fn meeting(client: &Client, catalog: &Catalog, starts: &[Start]) -> Result<LiveRows, Failure> {
+    within_savepoint(client, async {
+        let mut search = Search::new(client, catalog);
+        for start in starts {
+            search.given(start).await?;
+        }
+        Ok(search.finish().0)
+    })
+    .await
 }
 
 /// The rows that those of `starts` need so that no foreign key breaks. Those of a start with a condition are among them, those
@@ -212,9 +224,10 @@ impl<'a> Search<'a> {
         match &start.condition {
             None => self.whole.extend(self.catalog.leaves(relation).iter().map(|leaf| leaf.oid)),
             Some(condition) => {
+                let name = quote::ident(&relation.name);
                 for source in self.keys.sources(self.catalog, relation.oid) {
-                    let sql = format!("SELECT tableoid, ctid FROM {source} WHERE ({condition}\n)");
-                    for (table, tid) in self.rows(&sql).await.map_err(|e| reading(relation, &e))? {
+                    let sql = format!("SELECT tableoid, ctid FROM {source} AS {name} WHERE ({condition}\n)");
+                    for (table, tid) in self.rows(&sql).await.map_err(|e| refused(relation, &e))? {
                         if self.chosen.entry(table).or_default().insert(tid) {
                             self.counts.down[node] += 1;
                         }
@@ -371,13 +384,21 @@ fn in_order(rows: Frontier) -> Vec<(u32, Vec<Tid>)> {
 }
 
 fn reading(relation: &Relation, error: &Error) -> Failure {
-    let failure = Failure::from_server(error).while_doing(format!("reading table {}", relation.shown()));
+    Failure::from_server(error).while_doing(format!("reading table {}", relation.shown()))
+}
+
+/// What the server says of a condition.
+fn refused(relation: &Relation, error: &Error) -> Failure {
     match pg::sqlstate(error) {
-        // Class 42, but for a missing privilege: what was written is no condition of this table.
-        Some(state) if state.starts_with("42") && state != "42501" => {
-            Failure { kind: FailureKind::Usage, ..failure }
+        // insufficient_privilege
+        Some("42501") => reading(relation, error),
+        // Class 42, syntax error or access rule violation, and class 22, data exception.
+        Some(state) if state.starts_with("42") || state.starts_with("22") => {
+            let what = Failure::from_server(error).what;
+            Failure::usage(format!("the condition on rows of {} cannot be used: {what}", relation.shown()))
+                .next("write --where 'TABLE: CONDITION', the condition as it would stand behind WHERE; quote it from the shell")
         }
-        _ => failure,
+        _ => reading(relation, error),
     }
 }
 

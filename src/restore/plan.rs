@@ -159,6 +159,7 @@ impl RestorePlan {
         }
         let mut plan = RestorePlan::default();
         let mut chosen = HashSet::new();
+        let is_made = |r: &Relation| is_in(&objects.made, &r.schema, &r.name);
         let reached = entity::reach(catalog, options)?;
         let is_reached = |table: &model::Table| {
             !reached.is_empty()
@@ -197,7 +198,8 @@ impl RestorePlan {
                 Ok(Fit { relation, columns, kept, notes }) => {
                     let taken = |name: &str| columns.iter().flatten().any(|c| c.name == name);
                     let key = catalog.key(relation.oid, taken).cloned();
-                    if key.is_none() && (chosen_columns.is_some() || !table.left_out.is_empty()) {
+                    let is_of_columns = chosen_columns.is_some() || !table.left_out.is_empty();
+                    if key.is_none() && is_of_columns && !catalog.leaves(relation).into_iter().all(is_made) {
                         plan.misfits.push((table.shown(), NO_KEY.to_owned()));
                         continue;
                     }

@@ -230,7 +230,12 @@ impl Rebuild<'_> {
             client.batch_execute(&self.begin()).await?;
             let catalog = Catalog::read(client).await?;
             client.batch_execute("ROLLBACK").await?;
-            let mut plan = RestorePlan::new(self.archive, &catalog, self.options, &ObjectPlan::default())?;
+            // No tables were there but those of extensions.
+            let made = catalog.relations.iter().filter(|r| r.extension.is_none());
+            let made = made.map(|r| (r.schema.clone(), r.name.clone()));
+            let mut objects = ObjectPlan::default();
+            objects.made = made.collect();
+            let mut plan = RestorePlan::new(self.archive, &catalog, self.options, &objects)?;
             extensions::name_missing(self, &mut plan, log);
             if !plan.misfits.is_empty() {
                 return Err(plan.misfit_failure());

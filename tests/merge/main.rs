@@ -1,5 +1,5 @@
 //! How archived rows meet live ones, seen beforehand and done: every mode on random databases against a model in memory,
-//! `diff` of archives and of databases, and which rows and columns are chosen.
+//! `diff` of archives and of databases, and which rows and columns are chosen or were taken by a backup.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,6 +10,7 @@ mod chosen;
 mod conflicts;
 mod model;
 mod seen;
+mod taken;
 
 use std::collections::BTreeMap;
 

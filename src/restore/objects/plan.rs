@@ -37,6 +37,8 @@ pub struct ObjectPlan {
     pub left: HashMap<(String, String), String>,
     /// Archived sequences that are not made, and those that do their work in the target, by schema and name.
     pub stand_ins: HashMap<(String, String), (String, String)>,
+    /// Relations that this restore has made, by schema and name: there is no row in them to meet.
+    pub made: HashSet<(String, String)>,
     /// Objects that are there just so.
     pub same: usize,
     /// Positions of archived objects, by identity.
@@ -245,7 +247,7 @@ impl ObjectPlan {
     /// What is left of the plan when it has been carried out.
     pub fn done(&self) -> ObjectPlan {
         let (left, stand_ins) = (self.left.clone(), self.stand_ins.clone());
-        ObjectPlan { left, stand_ins, ..ObjectPlan::default() }
+        ObjectPlan { left, stand_ins, made: self.coming(), ..ObjectPlan::default() }
     }
 
     /// Whether nothing is changed.

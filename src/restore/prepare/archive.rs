@@ -94,8 +94,12 @@ fn check_has_all_rows(archive: &Archive, options: &RestoreOptions) -> Result<(),
     if !header.is_of_rows() || !options.deletes() || options.compares {
         return Ok(());
     }
-    let holds = match header.selection.entity.as_slice() {
+    let selection = &header.selection;
+    let holds = match selection.entity.as_slice() {
         [] if header.refused.is_some() => "only rows that a restore has left out".to_owned(),
+        [] if !selection.conditions.is_empty() => {
+            format!("only rows that meet a condition, {}", selection.conditions.join("; "))
+        }
         [] => "some tables only those rows that others refer to".to_owned(),
         entity => format!("one entity, {}", entity.join(" ")),
     };
