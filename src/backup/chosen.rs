@@ -100,6 +100,23 @@ pub(super) async fn meeting(
     Ok(rows)
 }
 
+/// Refuses conditions that no row meets: a typing error must not make an empty backup.
+pub(super) fn check_met(
+    catalog: &Catalog,
+    conditional: &HashSet<u32>,
+    rows: &LiveRows,
+) -> Result<(), Failure> {
+    let tables: Vec<&Relation> = catalog.relations.iter().filter(|r| conditional.contains(&r.oid)).collect();
+    let has_rows = |leaf: &Relation| rows.get(&leaf.oid).is_some_and(|rows| !rows.is_empty());
+    if tables.is_empty() || tables.iter().any(|table| catalog.leaves(table).into_iter().any(has_rows)) {
+        return Ok(());
+    }
+    let names: Vec<String> = tables.iter().map(|table| table.shown()).collect();
+    Err(Failure::usage(format!("no row of {} meets its condition", names.join(", ")))
+        .state("nothing was written")
+        .next("see what there is with psql, and mend --where and --param"))
+}
+
 /// Refuses conditions and columns that mean nothing in this backup.
 pub(super) fn check(catalog: &Catalog, plan: &Plan, options: &BackupOptions) -> Result<(), Failure> {
     if options.rows.is_all() {

@@ -186,6 +186,7 @@ async fn try_to_take(
     if !options.rows.is_all() {
         chosen::check(&now, &plan_now, options)?;
         let rows = chosen::meeting(client, &now, options).await?;
+        chosen::check_met(&now, &chosen::conditional(&now, options), &rows)?;
         let taken = Taken { rows: Some(&rows), choice: Some(&options.rows) };
         plan_now = Plan::narrowed(&now, filter, options.way(), taken);
     }
@@ -238,6 +239,7 @@ async fn try_to_choose(
     };
     now.read_sizes(client, |relation| asked.is_some() && reached_now.contains(&relation.oid)).await?;
     let conditional = chosen::conditional(&now, options);
+    chosen::check_met(&now, &conditional, &rows)?;
     let mut plan = Plan::with_chosen(&now, asked, &conditional, &rows, &options.rows, options.way());
     chosen::check(&now, &plan, options)?;
     plannable::give_up_unplannable(client, &now, &mut plan).await?;

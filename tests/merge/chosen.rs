@@ -90,6 +90,7 @@ fn a_condition_that_is_none_is_refused_before_anything_happens() {
         ("nobody: true", "nobody"),
         ("bookings", "bookings"),
         ("bookings: created_at > $since", "$since"),
+        ("bookings: id > 99", "no row of bookings meets its condition"),
     ] {
         for how in ["--safe", "--dry-run"] {
             pgkeep

@@ -173,7 +173,24 @@ impl Attempt<'_> {
         client.batch_execute("SET LOCAL search_path = ''").await?;
         self.events.emit(Event::Finished { phase: Phase::Load });
         self.check_number(&staged)?;
+        self.check_meeting(&staged)?;
         Ok(staged)
+    }
+
+    /// Refuses conditions that no row meets, neither of the archive nor, where these would go, of the target: a typing error
+    /// must not look like a restore.
+    fn check_meeting(&self, staged: &[Staged]) -> Result<(), Failure> {
+        let chosen: Vec<&Staged> = staged.iter().filter(|s| s.table.chosen.is_some()).collect();
+        let is_met = |s: &&Staged| s.rows + s.difference.live_only > 0;
+        if chosen.is_empty() || chosen.iter().any(is_met) || self.options.repair.is_some() {
+            return Ok(());
+        }
+        let names: Vec<&str> = chosen.iter().map(|s| s.table.shown.as_str()).collect();
+        Err(Failure::usage(format!("no row of {} meets its condition", names.join(", ")))
+            .state("nothing was changed")
+            .next(
+                "the condition of --where is about the archived rows: see them with pgkeep show FILE TABLE",
+            ))
     }
 
     /// Rows of the table in the archive.
