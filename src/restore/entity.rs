@@ -68,20 +68,41 @@ pub fn find(
         Chosen::All => Ok(None),
         Chosen::Entity(scope) => closure::archive::entity(archive, scope, threads, cancel).map(Some),
         Chosen::WithReferences => {
-            let tables = &archive.header().tables;
-            let mut rows = ChosenRows::none(tables.len());
-            for (number, _) in (0..).zip(tables).filter(|(_, t)| filter.wants(&t.schema, &t.name)) {
-                rows.set(number, TableRows::All);
-            }
-            closure::archive::references(archive, rows, threads, cancel).map(Some)
+            closure::archive::references(archive, whole(archive, filter), threads, cancel).map(Some)
         }
     }
+}
+
+/// The rows of `other` that would be too many if it were the target; none: all are. Blocks.
+pub fn too_many(
+    other: &Arc<Archive>,
+    chosen: &Chosen,
+    filter: &TableFilter,
+    threads: usize,
+    cancel: &CancellationToken,
+) -> Result<Option<ChosenRows>, Failure> {
+    match chosen {
+        Chosen::All => Ok(None),
+        Chosen::Entity(scope) => closure::archive::belonging(other, scope, threads, cancel).map(Some),
+        // Of what is only needed nothing is.
+        Chosen::WithReferences => Ok(Some(whole(other, filter))),
+    }
+}
+
+/// All rows of the tables that are wanted.
+fn whole(archive: &Archive, filter: &TableFilter) -> ChosenRows {
+    let tables = &archive.header().tables;
+    let mut rows = ChosenRows::none(tables.len());
+    for (number, _) in (0..).zip(tables).filter(|(_, t)| filter.wants(&t.schema, &t.name)) {
+        rows.set(number, TableRows::All);
+    }
+    rows
 }
 
 /// The tables of the target in which rows may be that belong to the entity and are too many.
 pub fn reach(catalog: &Catalog, options: &RestoreOptions) -> Result<HashSet<u32>, Failure> {
     match &options.chosen {
-        Chosen::Entity(scope) if options.deletes() => {
+        Chosen::Entity(scope) if options.looks_for_live_only() => {
             Ok(closure::live::reach_down(catalog, scope)?.into_iter().collect())
         }
         _ => Ok(HashSet::new()),
@@ -97,7 +118,7 @@ pub async fn limit(
     plan: &mut RestorePlan,
 ) -> Result<(), Failure> {
     let live = match &options.chosen {
-        Chosen::Entity(scope) if options.deletes() => {
+        Chosen::Entity(scope) if options.looks_for_live_only() => {
             closure::live::belonging(client, catalog, scope).await?
         }
         _ => return Ok(()),
