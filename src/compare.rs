@@ -3,6 +3,8 @@
 //! Chunks that both hold are skipped by their checksums. Of the others rows are paired by their keys, in memory: as many
 //! passes over them as it takes to hold no more than 128 MiB of one side at a time. Rows are the same if their keys
 //! are equal as values, and equal if the texts of all columns are: as in a restore.
+//!
+//! Where some rows are chosen, all are paired all the same: a chosen row meets the one of its key wherever that belongs.
 
 pub mod live;
 mod pairs;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 
 use crate::archive::model::{Chunk, Table};
 use crate::archive::reader::Archive;
-use crate::closure::archive::ChosenRows;
+use crate::closure::archive::{ChosenRows, InChunk};
 use crate::difference::TableDifference;
 use crate::failure::Failure;
 use crate::progress::{Event, Events, Phase};
@@ -78,17 +80,15 @@ pub fn compare(
             .next("see what is inside with: pgkeep show FILE"));
     }
     options.preferences.check(options.mode, names())?;
-    let places = |archive: &Arc<Archive>| -> Result<Option<ChosenRows>, Failure> {
-        let found = entity::find(archive, &options.chosen, &options.filter, options.threads, cancel)?;
-        Ok(found.map(|(places, _)| places))
-    };
-    let places = [places(one)?, places(other)?];
-    let [one_places, other_places] = places.each_ref().map(Option::as_ref);
+    let (chosen, filter, threads) = (&options.chosen, &options.filter, options.threads);
+    let one_places = entity::find(one, chosen, filter, threads, cancel)?.map(|(places, _)| places);
+    let other_places = entity::too_many(other, chosen, filter, threads, cancel)?;
+    let (one_places, other_places) = (one_places.as_ref(), other_places.as_ref());
     let there: HashMap<(&str, &str), usize> = (other.header().tables.iter().enumerate())
         .map(|(n, t)| ((t.schema.as_str(), t.name.as_str()), n))
         .collect();
     let named = |t: &&Table| options.filter.wants(&t.schema, &t.name);
-    // Of an entity, tables of which neither has a row are left out.
+    // Of an entity, tables of which neither has a row that counts are left out.
     let reached = |places: Option<&ChosenRows>, number: Option<usize>| {
         places.zip(number).is_none_or(|(places, number)| !places.is_none(number as u32))
     };
@@ -141,7 +141,7 @@ struct Side<'a> {
     archive: &'a Arc<Archive>,
     number: usize,
     table: &'a Table,
-    /// Its rows that are chosen, where not all are.
+    /// The rows that count, where not all do: of the first those that are chosen, of the other those that would be too many.
     places: Option<&'a ChosenRows>,
 }
 
@@ -151,9 +151,13 @@ impl<'a> Side<'a> {
         Side { archive, number, table: &archive.header().tables[number], places }
     }
 
-    /// The chunks with rows that are meant.
+    /// The chunks of its rows.
     fn chunks(&self) -> Vec<&'a Chunk> {
-        let chunks = self.archive.table_chunks(self.number as u32).into_iter();
-        chunks.filter(|chunk| self.places.is_none_or(|places| !places.in_chunk(chunk).is_none())).collect()
+        self.archive.table_chunks(self.number as u32)
+    }
+
+    /// Which rows of a chunk count.
+    fn counting(&self, chunk: &Chunk) -> InChunk<'a> {
+        self.places.map_or(InChunk::All, |places| places.in_chunk(chunk))
     }
 }

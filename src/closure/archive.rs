@@ -47,6 +47,22 @@ pub fn entity(
     Ok(search.finish())
 }
 
+/// The rows that belong to those of `scope` by referring to them, and these themselves, as far as they are there. What they
+/// need is not among them.
+pub fn belonging(
+    archive: &Arc<Archive>,
+    scope: &Scope,
+    threads: usize,
+    cancel: &CancellationToken,
+) -> Result<ChosenRows, Failure> {
+    let mut search = Search { may_lack: true, ..Search::new(archive, threads, cancel) };
+    for root in &scope.roots {
+        search.begin(root)?;
+    }
+    search.down(scope)?;
+    Ok(search.finish().0)
+}
+
 /// The chosen rows, and those that they need so that no foreign key breaks.
 pub fn references(
     archive: &Arc<Archive>,
@@ -80,6 +96,8 @@ struct Search<'a> {
     cancel: &'a CancellationToken,
     graph: Graph,
     sides: Vec<Result<Sides, String>>,
+    /// Whether rows that it begins with need not be there.
+    may_lack: bool,
     state: RwLock<State>,
 }
 
@@ -95,7 +113,7 @@ impl<'a> Search<'a> {
             needed: vec![Vec::new(); ways],
             counts: Counts::of(&graph),
         });
-        Search { archive, threads, cancel, graph, sides, state }
+        Search { archive, threads, cancel, graph, sides, may_lack: false, state }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -146,8 +164,8 @@ impl<'a> Search<'a> {
         can_be.add(cells.clone(), sought.clone());
         let found = self.scan(number, &Seek::Roots(cells, sought.iter().cloned().collect()), can_be)?;
         match sought.iter().position(|key| !found.contains(key)) {
-            Some(missing) => Err(root.missing(missing, "the archive")),
-            None => Ok(()),
+            Some(missing) if !self.may_lack => Err(root.missing(missing, "the archive")),
+            _ => Ok(()),
         }
     }
 

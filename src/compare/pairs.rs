@@ -12,6 +12,7 @@ use super::{CompareOptions, MEMORY, Side};
 use crate::archive::decompression::Decompressor;
 use crate::archive::in_order::in_order;
 use crate::archive::model::{Chunk, Table};
+use crate::closure::archive::InChunk;
 use crate::difference::{RowObject, Samples, TableDifference, Update};
 use crate::failure::{Failure, FailureKind};
 use crate::progress::{Event, Events, Phase};
@@ -40,6 +41,7 @@ struct Waiting {
     /// Its place among all that were read.
     number: u64,
     line: Box<[u8]>,
+    counts: bool,
 }
 
 /// Those rows, by their keys.
@@ -68,11 +70,11 @@ impl AllWaiting {
     }
 }
 
-/// Rows of a chunk that are of the pass: keys and lines, one behind the other, and where they end.
+/// Rows of a chunk that are of the pass: keys and lines, one behind the other, where they end, and whether they count.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    ends: Vec<(usize, usize)>,
+    ends: Vec<(usize, usize, bool)>,
     rows: u64,
     chunk_bytes: u64,
 }
@@ -138,8 +140,8 @@ impl<'a> Pairs<'a> {
             let mut waiting = AllWaiting::default();
             let mut number = 0;
             self.read(waits, &rest[waits], (pass, passes), cancel, |batch| {
-                batch.each(|key, line| {
-                    waiting.push(key, Waiting { number, line: line.into() });
+                batch.each(|key, line, counts| {
+                    waiting.push(key, Waiting { number, line: line.into(), counts });
                     number += 1;
                     Ok(())
                 })?;
@@ -148,35 +150,36 @@ impl<'a> Pairs<'a> {
             })?;
             let mut passing = 0;
             self.read(1 - waits, &rest[1 - waits], (pass, passes), cancel, |batch| {
-                batch.each(|key, line| {
+                batch.each(|key, line, counts| {
                     passing += 1;
-                    let partner = waiting.take(key);
-                    match partner {
-                        None => self.single(1 - waits, passing, line, &mut found),
-                        Some(partner) => match waits {
-                            0 => self.pair(&partner.line, line, &mut found),
-                            _ => self.pair(line, &partner.line, &mut found),
-                        },
+                    // Of a pair, that of the first archive says whether it counts.
+                    match waiting.take(key) {
+                        None if counts => self.single(1 - waits, passing, line, &mut found),
+                        Some(partner) if waits == 0 && partner.counts => {
+                            self.pair(&partner.line, line, &mut found)
+                        }
+                        Some(partner) if waits == 1 && counts => self.pair(line, &partner.line, &mut found),
+                        _ => Ok(()),
                     }
                 })?;
                 told(0, batch.chunk_bytes / passes);
                 Ok(())
             })?;
-            for row in waiting.left() {
+            for row in waiting.left().filter(|row| row.counts) {
                 self.single(waits, row.number, &row.line, &mut found)?;
             }
         }
         Ok(self.finish(found))
     }
 
-    /// The chunks of both sides of which the other has none that is equal, and how many rows are in those that are.
+    /// The chunks of both sides of which the other has none that is equal, and how many rows of the first count in those that
+    /// are.
     fn unequal(&self) -> ([Vec<&'a Chunk>; 2], u64) {
         let [one, other] = self.sides.each_ref().map(Side::chunks);
         let [a, b] = self.sides;
         // The first line of a chunk names the columns.
         let alike = a.table.columns == b.table.columns && a.archive.compression() == b.archive.compression();
-        // Of some rows, each has to be looked at.
-        if !alike || a.places.is_some() || b.places.is_some() {
+        if !alike {
             return ([one, other], 0);
         }
         let mut known: HashMap<(&str, u64, u64), Vec<usize>> = HashMap::new();
@@ -188,7 +191,10 @@ impl<'a> Pairs<'a> {
             match known.get_mut(&(chunk.sha256.as_str(), chunk.bytes, chunk.rows)).and_then(Vec::pop) {
                 Some(n) => {
                     taken[n] = true;
-                    equal += chunk.rows;
+                    equal += match a.counting(chunk) {
+                        InChunk::All => chunk.rows,
+                        InChunk::Some(rows) => rows.len() as u64,
+                    };
                 }
                 None => rest.push(chunk),
             }
@@ -215,11 +221,8 @@ impl<'a> Pairs<'a> {
             let rows = archive.read_rows_with(chunk, own).map_err(|e| Failure::from_archive(&e))?;
             let mut batch = Batch { rows: chunk.rows, chunk_bytes: chunk.bytes, ..Batch::default() };
             let mut key = Vec::new();
-            let chosen = self.sides[side].places.map(|places| places.in_chunk(chunk));
+            let counting = self.sides[side].counting(chunk);
             for (number, line) in (0..).zip(rows.rows()) {
-                if chosen.is_some_and(|chosen| !chosen.has(number)) {
-                    continue;
-                }
                 key.clear();
                 self.key_of(side, line, &mut key).map_err(|e| bad_row(chunk, &e))?;
                 if pass.1 > 1 {
@@ -229,7 +232,7 @@ impl<'a> Pairs<'a> {
                         continue;
                     }
                 }
-                batch.push(&key, line);
+                batch.push(&key, line, counting.has(number));
             }
             Ok(batch)
         };
@@ -361,17 +364,17 @@ impl<'a> Pairs<'a> {
 }
 
 impl Batch {
-    fn push(&mut self, key: &[u8], line: &[u8]) {
+    fn push(&mut self, key: &[u8], line: &[u8], counts: bool) {
         self.bytes.extend_from_slice(key);
         let middle = self.bytes.len();
         self.bytes.extend_from_slice(line);
-        self.ends.push((middle, self.bytes.len()));
+        self.ends.push((middle, self.bytes.len(), counts));
     }
 
-    fn each(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn each(&self, mut each: impl FnMut(&[u8], &[u8], bool) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut start = 0;
-        for (middle, end) in &self.ends {
-            each(&self.bytes[start..*middle], &self.bytes[*middle..*end])?;
+        for (middle, end, counts) in &self.ends {
+            each(&self.bytes[start..*middle], &self.bytes[*middle..*end], *counts)?;
             start = *end;
         }
         Ok(())

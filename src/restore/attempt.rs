@@ -193,7 +193,7 @@ impl Attempt<'_> {
         let mut staged = self.stage_all(todo, workers, replica_role, &counts, log).await?;
         self.write_conflicts(&staged, log).await?;
         self.warn_undecided(&staged, log);
-        self.tell_repairs(&staged, log).await?;
+        self.tell_repairs(&mut staged, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         let known = Known { catalog: &catalog, plan: &plan, reading: &reading, replica_role };
         let merged = self.merge_all(known, &mut staged, large, log).await;

@@ -134,7 +134,7 @@ pub fn same_row(table: &TablePlan) -> String {
 
 /// Where the places of those staged rows are that the table's condition chooses: it is asked once, so that nothing that is
 /// written meanwhile, and no chance, gives another answer.
-fn chosen_name(table: &TablePlan) -> String {
+pub fn chosen_name(table: &TablePlan) -> String {
     format!("{}.pgkeep_chosen_{}", table.staged_in, table.index)
 }
 

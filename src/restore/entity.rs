@@ -2,7 +2,8 @@
 //!
 //! In mode `exact` an entity loses the live rows that belong to it, by referring to it, and that it does not have in the
 //! archive. Rows that it only needs are somebody else's, too, and never go; nor does a row whose key the archive has
-//! elsewhere: it has come to this entity from another one, which would lose it.
+//! elsewhere: it has come to this entity from another one, which would lose it. Where there is no key, rows that are equal
+//! are the same, as many as there are.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -67,20 +68,41 @@ pub fn find(
         Chosen::All => Ok(None),
         Chosen::Entity(scope) => closure::archive::entity(archive, scope, threads, cancel).map(Some),
         Chosen::WithReferences => {
-            let tables = &archive.header().tables;
-            let mut rows = ChosenRows::none(tables.len());
-            for (number, _) in (0..).zip(tables).filter(|(_, t)| filter.wants(&t.schema, &t.name)) {
-                rows.set(number, TableRows::All);
-            }
-            closure::archive::references(archive, rows, threads, cancel).map(Some)
+            closure::archive::references(archive, whole(archive, filter), threads, cancel).map(Some)
         }
     }
+}
+
+/// The rows of `other` that would be too many if it were the target; none: all are. Blocks.
+pub fn too_many(
+    other: &Arc<Archive>,
+    chosen: &Chosen,
+    filter: &TableFilter,
+    threads: usize,
+    cancel: &CancellationToken,
+) -> Result<Option<ChosenRows>, Failure> {
+    match chosen {
+        Chosen::All => Ok(None),
+        Chosen::Entity(scope) => closure::archive::belonging(other, scope, threads, cancel).map(Some),
+        // Of what is only needed nothing is.
+        Chosen::WithReferences => Ok(Some(whole(other, filter))),
+    }
+}
+
+/// All rows of the tables that are wanted.
+fn whole(archive: &Archive, filter: &TableFilter) -> ChosenRows {
+    let tables = &archive.header().tables;
+    let mut rows = ChosenRows::none(tables.len());
+    for (number, _) in (0..).zip(tables).filter(|(_, t)| filter.wants(&t.schema, &t.name)) {
+        rows.set(number, TableRows::All);
+    }
+    rows
 }
 
 /// The tables of the target in which rows may be that belong to the entity and are too many.
 pub fn reach(catalog: &Catalog, options: &RestoreOptions) -> Result<HashSet<u32>, Failure> {
     match &options.chosen {
-        Chosen::Entity(scope) if options.deletes() => {
+        Chosen::Entity(scope) if options.looks_for_live_only() => {
             Ok(closure::live::reach_down(catalog, scope)?.into_iter().collect())
         }
         _ => Ok(HashSet::new()),
@@ -96,7 +118,7 @@ pub async fn limit(
     plan: &mut RestorePlan,
 ) -> Result<(), Failure> {
     let live = match &options.chosen {
-        Chosen::Entity(scope) if options.deletes() => {
+        Chosen::Entity(scope) if options.looks_for_live_only() => {
             closure::live::belonging(client, catalog, scope).await?
         }
         _ => return Ok(()),
@@ -125,7 +147,7 @@ fn among<'t>(rows: impl IntoIterator<Item = (&'t u32, &'t Vec<String>)>) -> Stri
     if any.is_empty() { "false".to_owned() } else { any.join(" OR ") }
 }
 
-/// Those of these live rows whose key the archive does not have, by table and place.
+/// Those of these live rows that are not among the archived rows of others, told by their keys, by table and place.
 async fn not_archived(
     client: &Client,
     archive: &Arc<Archive>,
@@ -136,17 +158,24 @@ async fn not_archived(
     let all: BTreeMap<u32, Vec<String>> =
         live.iter().map(|(oid, tids)| (*oid, tids.iter().map(ToString::to_string).collect())).collect();
     let archived = archive.header().tables.get(table.index as usize);
-    let (Some(key), Some(archived)) = (&table.key, archived) else { return Ok(all) };
+    // Where all archived rows are chosen, there are none of others.
+    let (Some(places), Some(archived)) = (table.places.clone(), archived) else { return Ok(all) };
     if all.values().all(Vec::is_empty) {
         return Ok(all);
     }
-    let columns = key.columns.iter().map(|column| {
-        let place = table.columns.iter().position(|c| *c == column.name)?;
+    let telling: Vec<&String> = match &table.key {
+        Some(key) => key.columns.iter().map(|column| &column.name).collect(),
+        None => table.columns.iter().collect(),
+    };
+    let columns = telling.into_iter().map(|name| {
+        let place = table.columns.iter().position(|c| c == name)?;
         // The archive may have columns that are left out, and others by an older name.
         let taken = (0..archived.columns.len()).filter(|n| !table.left_out.get(*n).copied().unwrap_or(false));
         let n = taken.collect::<Vec<_>>().get(place).copied()?;
         let of = &archived.columns[n];
-        Some((n, of.form, Values::of_type(&of.type_name), format!("x.{}", quote::ident(&column.name))))
+        // Of whole rows every digit counts.
+        let values = if table.key.is_some() { Values::of_type(&of.type_name) } else { Values::Unknown };
+        Some((n, of.form, values, format!("x.{}", quote::ident(name))))
     });
     let Some(columns) = columns.collect::<Option<Vec<_>>>() else { return Ok(BTreeMap::new()) };
     let names: Vec<&str> = columns.iter().map(|(.., name)| name.as_str()).collect();
@@ -157,7 +186,7 @@ async fn not_archived(
         among(&all)
     );
     let forms = [CellForm::Text; 2].into_iter().chain(columns.iter().map(|(_, form, ..)| *form)).collect();
-    let mut keys: HashMap<Vec<u8>, (String, String)> = HashMap::new();
+    let mut keys: HashMap<Vec<u8>, Vec<(String, String)>> = HashMap::new();
     report::copied(client, &select, table.copy_options, forms, |cells| {
         let text = |cell: &[u8]| {
             let text = text_of(CellForm::Text, cell).unwrap_or_default();
@@ -167,18 +196,19 @@ async fn not_archived(
         for ((_, form, values, _), cell) in columns.iter().zip(&cells[2..]) {
             push(&mut key, *form, *values, cell);
         }
-        keys.insert(key, (text(cells[0]), text(cells[1])));
+        keys.entry(key).or_default().push((text(cells[0]), text(cells[1])));
         Ok(())
     })
     .await?;
     let (archive, index) = (archive.clone(), table.index);
-    let work = move || -> Result<HashMap<Vec<u8>, (String, String)>, Failure> {
+    let work = move || -> Result<HashMap<Vec<u8>, Vec<(String, String)>>, Failure> {
         let invalid = |e: ArchiveError| Failure::from_archive(&e);
         let wanted = &keys;
         let read = |own: &mut Decompressor, chunk: &Chunk| {
             let rows = archive.read_rows_with(chunk, own).map_err(invalid)?;
+            let chosen = places.in_chunk(chunk);
             let (mut found, mut key) = (Vec::new(), Vec::new());
-            for line in rows.rows() {
+            for (_, line) in (0..).zip(rows.rows()).filter(|(number, _)| !chosen.has(*number)) {
                 key.clear();
                 let cells: Result<Vec<&[u8]>, _> = Cells::new(line).collect();
                 let cells = cells.map_err(|e| Failure::new(FailureKind::Archive, e.to_string()))?;
@@ -191,20 +221,23 @@ async fn not_archived(
             }
             Ok(found)
         };
-        let mut archived = HashSet::new();
+        let mut of_others = Vec::new();
         let state = || archive.decompressor().map_err(invalid);
         in_order(&archive.table_chunks(index), threads, state, read, |found| {
-            archived.extend(found);
+            of_others.extend(found);
             Ok::<_, Failure>(ControlFlow::Continue(()))
         })?;
-        keys.retain(|key, _| !archived.contains(key));
+        // Of rows that are equal one is as good as the other.
+        for key in of_others {
+            keys.get_mut(&key).and_then(Vec::pop);
+        }
         Ok(keys)
     };
     let found = tokio::task::spawn_blocking(work).await;
     let found =
         found.unwrap_or_else(|e| Err(Failure::failed(format!("looking for keys ended abnormally: {e}"))))?;
     let mut too_many: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-    for (oid, tid) in found.into_values() {
+    for (oid, tid) in found.into_values().flatten() {
         too_many.entry(oid.parse().unwrap_or_default()).or_default().push(tid);
     }
     Ok(too_many)

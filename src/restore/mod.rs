@@ -174,6 +174,12 @@ impl RestoreOptions {
         self.mode == Mode::Exact || self.preferences.has_mode(Mode::Exact)
     }
 
+    /// Whether rows that only the target has are looked for, be it to delete them or to tell of them.
+    pub fn looks_for_live_only(&self) -> bool {
+        let tells = self.compares && (self.mode == Mode::Newer || self.preferences.has_mode(Mode::Newer));
+        self.deletes() || tells
+    }
+
     /// Whether this undoes a restore that touched objects.
     pub fn undoes_objects(&self, header: &Header) -> bool {
         self.rollback && header.guards.as_ref().is_some_and(|g| !g.objects.is_empty())

@@ -65,7 +65,7 @@ pub struct TablePlan {
     pub rules: Rules,
     /// The condition, as SQL, on the rows that are restored; none: all.
     pub chosen: Option<String>,
-    /// Of a repair: why a row is restored; empty: for any reason.
+    /// Of a repair: what makes a row missing or broken; empty: all are restored.
     pub reasons: Vec<Reason>,
     /// The rows of the archive that are restored, by where they stand; none: all.
     pub places: Option<Arc<ChosenRows>>,
@@ -116,7 +116,7 @@ impl TablePlan {
 
     /// Whether not all of its staged rows are restored.
     pub fn chooses(&self) -> bool {
-        self.chosen.is_some() || !self.reasons.is_empty()
+        self.chosen.is_some() || (self.key.is_some() && !self.reasons.is_empty())
     }
 
     /// Refuses a condition that is not one expression of the columns of `from`, a table as it stands behind FROM: a
@@ -218,12 +218,9 @@ impl RestorePlan {
                     let removable = removable(table, relation).into_iter();
                     let removable = removable.chain(of_condition).chain(of_places).collect();
                     let names: Vec<String> = taken.iter().map(|c| c.name.clone()).collect();
-                    let reasons = match (&options.repair, &key) {
-                        (Some(repair), Some(key)) => {
-                            repair::reasons(repair, catalog, table, relation, key, &taken)
-                        }
-                        _ => Vec::new(),
-                    };
+                    let reasons =
+                        |repair| repair::reasons(repair, catalog, table, relation, key.as_ref(), &taken);
+                    let reasons = options.repair.as_ref().map(reasons).unwrap_or_default();
                     plan.tables.push(TablePlan {
                         index: index as u32,
                         shown: table.shown(),

@@ -2,13 +2,14 @@
 //! ones. A repair is a restore in mode `upsert` of the rows that these choose.
 //!
 //! Broken is a row that lacks a required value, that a check of the user's finds, or that refers to a row which is gone.
-//! The last is repaired by the return of that row; where the archive has the row with another reference, by that.
+//! The last is repaired by the return of that row; where that is not archived and the archive has the row with another
+//! reference, by that.
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use super::compare::difference_name;
+use super::compare::{chosen_name, difference_name};
 use super::plan::TablePlan;
 use super::stage::{BUILT_IN_FIRST_PATH, create_as, stage_name};
 use super::{foreign_keys, verify};
@@ -50,9 +51,14 @@ pub struct Reason {
     chosen: String,
     /// The condition on a live row `t`; none where it cannot be left.
     broken: Option<String>,
+    /// The condition on an archived row `s` that comes, and is broken for the same reason; none where that cannot be.
+    no_better: Option<String>,
     /// Where the row that it refers to is gone: the table referred to, and which of its rows `p` that is.
     parent: Option<(u32, String)>,
 }
+
+/// Why a row comes back that the target does not have.
+pub const MISSING: &str = "missing";
 
 /// How many rows of a table there are for each reason.
 pub type ByReason = BTreeMap<String, u64>;
@@ -91,26 +97,30 @@ impl Repair {
 }
 
 /// What makes rows of a table missing or broken. `key` tells them apart; `taken` are the columns that are restored.
+///
+/// Without a key, no archived row is the better version of one that is there: what is broken is told, and nothing more.
 pub fn reasons(
     repair: &Repair,
     catalog: &Catalog,
     archived: &model::Table,
     relation: &Relation,
-    key: &Key,
+    key: Option<&Key>,
     taken: &[&ColumnInfo],
 ) -> Vec<Reason> {
-    let (live, same) = (relation.from_item(), super::compare::same_key(key));
+    let (live, same) = (relation.from_item(), key.map_or("false".to_owned(), super::compare::same_key));
     let exists = |more: &str| format!("EXISTS (SELECT 1 FROM {live} AS t WHERE {same}{more})");
     let mut reasons = vec![Reason {
-        name: "missing".to_owned(),
+        name: MISSING.to_owned(),
         is_check: false,
         chosen: format!("NOT {}", exists("")),
         broken: None,
+        no_better: None,
         parent: None,
     }];
+    let is_of_key = |name: &String| key.is_some_and(|key| key.columns.iter().any(|k| k.name == *name));
     let meant = repair.required.iter().filter(|(p, _)| p.matches(&archived.schema, &archived.name));
     let named: Vec<&String> = meant.flat_map(|(_, columns)| columns).collect();
-    for column in taken.iter().filter(|c| !key.columns.iter().any(|k| k.name == c.name)) {
+    for column in taken.iter().filter(|c| !is_of_key(&c.name)) {
         let is_named = named.iter().any(|name| **name == column.name);
         let is_archived = archived.columns.iter().any(|c| c.name == column.name && c.not_null);
         // What the server itself requires cannot be missing.
@@ -129,10 +139,12 @@ pub fn reasons(
             is_check: false,
             chosen: format!("{} AND ({}) IS NOT TRUE", exists(&format!(" AND {}", empty("t"))), empty("s")),
             broken: Some(empty("t")),
+            no_better: Some(empty("s")),
             parent: None,
         });
     }
-    for check in repair.checks.iter().filter(|c| c.table.matches(&archived.schema, &archived.name)) {
+    let checks = repair.checks.iter().filter(|_| key.is_some());
+    for check in checks.filter(|c| c.table.matches(&archived.schema, &archived.name)) {
         let sql = check.sql.trim().trim_end_matches(';');
         let among = |alias: &str| format!("EXISTS (SELECT 1 FROM ({sql}\n) AS {alias} WHERE {same})");
         reasons.push(Reason {
@@ -140,6 +152,7 @@ pub fn reasons(
             is_check: true,
             chosen: among("t"),
             broken: Some(among("s")),
+            no_better: None,
             parent: None,
         });
     }
@@ -162,6 +175,7 @@ pub fn reasons(
             is_check: false,
             chosen: exists(&otherwise),
             broken: Some(gone),
+            no_better: None,
             parent: Some((parent.oid, joined_to_live(foreign))),
         });
     }
@@ -210,6 +224,53 @@ pub fn choose(table: &TablePlan, chosen: &str) -> String {
     )
 }
 
+/// Leaves alone what was chosen only because it refers to a row that is gone, where that one comes back: it need not be as
+/// archived. Returns how many rows that are; the differences of the table are to be counted anew then. `compared` are the
+/// tables whose differences are listed.
+pub async fn spare(
+    client: &Client,
+    table: &TablePlan,
+    compared: &[&TablePlan],
+) -> Result<u64, tokio_postgres::Error> {
+    let (reasons, list, chosen) = (reason_name(table), difference_name(table), chosen_name(table));
+    let mut excused = String::new();
+    for (n, reason) in table.reasons.iter().enumerate() {
+        let Some(coming) = comes_back(reason, compared) else { continue };
+        excused += &format!(
+            "DELETE FROM {reasons} AS r USING {list} AS d, {} AS t
+              WHERE r.reason OPERATOR(pg_catalog.=) {n}::pg_catalog.int2 AND d.staged OPERATOR(pg_catalog.=) r.place
+                AND t.ctid OPERATOR(pg_catalog.=) d.live AND t.tableoid OPERATOR(pg_catalog.=) d.live_table AND {coming};",
+            table.from_item
+        );
+    }
+    if excused.is_empty() {
+        return Ok(0);
+    }
+    client.batch_execute(&excused).await?;
+    let unchosen = |place: &str| {
+        format!("NOT EXISTS (SELECT 1 FROM {reasons} AS r WHERE r.place OPERATOR(pg_catalog.=) {place})")
+    };
+    client.batch_execute(&format!("DELETE FROM {list} AS d WHERE {}", unchosen("d.staged"))).await?;
+    let sql = format!(
+        "WITH spared AS (DELETE FROM {chosen} AS c WHERE {} RETURNING 1) SELECT pg_catalog.count(*) FROM spared",
+        unchosen("c.place")
+    );
+    Ok(client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64)
+}
+
+/// Whether the row that a live row `t` refers to comes back, as SQL; none where the reason is another one or its table is
+/// not compared.
+fn comes_back(reason: &Reason, compared: &[&TablePlan]) -> Option<String> {
+    let (oid, is_it) = reason.parent.as_ref()?;
+    let parent = compared.iter().find(|other| other.relation == *oid)?;
+    Some(format!(
+        "EXISTS (SELECT 1 FROM {} AS e JOIN {} AS p ON p.ctid OPERATOR(pg_catalog.=) e.staged
+                  WHERE e.live IS NULL AND {is_it})",
+        difference_name(parent),
+        stage_name(parent)
+    ))
+}
+
 /// Whether rows of this table were staged and compared: not where the target is known to hold all of them as they are archived.
 pub async fn is_compared(client: &Client, table: &TablePlan) -> Result<bool, tokio_postgres::Error> {
     let sql =
@@ -233,8 +294,8 @@ pub async fn found(client: &Client, table: &TablePlan) -> Result<ByReason, tokio
     Ok(rows.iter().filter_map(named).collect())
 }
 
-/// How many live rows are broken and stay so, for each reason: the archive does not have them, or has them no better.
-/// `compared` are the tables whose differences are listed: rows that come back, and parents that do.
+/// How many rows will be broken, for each reason: the archive does not have them, or has them no better. (Whether a check
+/// finds those that come, it says itself.) `compared` are the tables whose differences are listed: rows that come back, and parents that do.
 pub async fn left(
     client: &Client,
     table: &TablePlan,
@@ -243,15 +304,7 @@ pub async fn left(
     let mut left = ByReason::new();
     for reason in &table.reasons {
         let Some(broken) = &reason.broken else { continue };
-        let coming = reason.parent.iter().filter_map(|(oid, is_it)| {
-            let parent = compared.iter().find(|other| other.relation == *oid)?;
-            Some(format!(
-                " AND NOT EXISTS (SELECT 1 FROM {} AS d JOIN {} AS p ON p.ctid OPERATOR(pg_catalog.=) d.staged
-                                   WHERE d.live IS NULL AND {is_it})",
-                difference_name(parent),
-                stage_name(parent)
-            ))
-        });
+        let coming = comes_back(reason, compared).map(|comes_back| format!(" AND NOT {comes_back}"));
         let repaired = compared.iter().filter(|other| other.index == table.index).map(|table| {
             format!(
                 " AND NOT EXISTS (SELECT 1 FROM {} AS d WHERE d.live OPERATOR(pg_catalog.=) t.ctid
@@ -259,9 +312,19 @@ pub async fn left(
                 difference_name(table)
             )
         });
-        let excused: String = coming.chain(repaired).collect();
+        let excused: String = coming.into_iter().chain(repaired).collect();
         let sql = format!("SELECT pg_catalog.count(*) FROM {} AS t WHERE {broken}{excused}", table.from_item);
-        let number = client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
+        let mut number = client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
+        let is_compared = compared.iter().any(|other| other.index == table.index);
+        if let Some(no_better) = reason.no_better.as_ref().filter(|_| is_compared) {
+            let sql = format!(
+                "SELECT pg_catalog.count(*) FROM {} AS d JOIN {} AS s ON s.ctid OPERATOR(pg_catalog.=) d.staged
+                  WHERE {no_better}",
+                difference_name(table),
+                stage_name(table)
+            );
+            number += client.query_typed(&sql, &[]).await?[0].get::<_, i64>(0) as u64;
+        }
         if number > 0 {
             left.insert(reason.name.clone(), number);
         }

@@ -8,7 +8,10 @@ mod support;
 
 mod archives;
 mod found;
+mod model;
+mod modes;
 mod named;
 mod random;
 mod restored;
+mod state;
 mod world;

@@ -1,14 +1,17 @@
-//! A schema of random tables with random foreign keys and rows, and the rows that belong together by brute force.
+//! A schema of random tables with random foreign keys and rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use crate::found::Rows;
+use crate::state::{Row, State};
 
 /// What the key of a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
+    /// There is none: nobody refers to its rows, and one may be there several times.
+    None,
     Integer,
     Numeric,
     Text,
@@ -46,10 +49,12 @@ pub struct World {
     pub apart: bool,
 }
 
-const MOST_ROWS: usize = 12;
+/// A table begins with no more rows than these, and others come to it with numbers from here on.
+pub const MOST_ROWS: usize = 12;
 
 pub fn worlds() -> impl Strategy<Value = World> {
     let kind = prop_oneof![
+        1 => Just(KeyKind::None),
         3 => Just(KeyKind::Integer),
         1 => Just(KeyKind::Numeric),
         1 => Just(KeyKind::Text),
@@ -62,7 +67,10 @@ pub fn worlds() -> impl Strategy<Value = World> {
         rows,
     });
     let tables = prop::collection::vec(table, 2..6);
-    tables.prop_flat_map(|tables| {
+    tables.prop_flat_map(|mut tables| {
+        if tables[0].kind == KeyKind::None {
+            tables[0].kind = KeyKind::Composite;
+        }
         let count = tables.len();
         let targets = prop::collection::vec(0..2 * MOST_ROWS as u8, MOST_ROWS);
         let reference = (0..count, 0..count, any::<bool>(), targets);
@@ -78,8 +86,11 @@ pub fn worlds() -> impl Strategy<Value = World> {
             within,
             any::<bool>(),
         )
-            .prop_map(|(tables, references, roots, narrow, within, apart)| {
-                let roots = roots.into_iter().map(|(table, row)| (table, row % tables[table].rows)).collect();
+            .prop_map(|(tables, mut references, roots, narrow, within, apart)| {
+                let with_key = |table: usize| if tables[table].kind == KeyKind::None { 0 } else { table };
+                references.iter_mut().for_each(|reference| reference.parent = with_key(reference.parent));
+                let roots = roots.into_iter().map(|(table, row)| (with_key(table), row));
+                let roots = roots.map(|(table, row)| (table, row % tables[table].rows)).collect();
                 World { tables, references, roots, narrow, within, apart }
             })
     })
@@ -88,6 +99,7 @@ pub fn worlds() -> impl Strategy<Value = World> {
 impl Table {
     fn types(&self) -> &'static [&'static str] {
         match self.kind {
+            KeyKind::None => &[],
             KeyKind::Integer => &["bigint"],
             KeyKind::Numeric => &["numeric"],
             KeyKind::Text => &["text"],
@@ -110,6 +122,7 @@ impl Table {
     /// The key of a row, as literals.
     fn key(&self, row: usize) -> Vec<String> {
         match self.kind {
+            KeyKind::None => Vec::new(),
             KeyKind::Integer => vec![row.to_string()],
             KeyKind::Numeric => vec![format!("{row}.50")],
             KeyKind::Text => vec![format!("'a, \"{row}\\'")],
@@ -151,17 +164,25 @@ impl World {
 
     /// What makes it.
     pub fn sql(&self, schema: &str) -> String {
+        self.tables_sql(schema) + &self.state().sql(self, schema) + &self.keys_sql(schema)
+    }
+
+    /// Its tables. Each has a number of its rows, the columns of its key, those that refer to others, and one more.
+    fn tables_sql(&self, schema: &str) -> String {
         let mut sql = format!("CREATE SCHEMA {schema};");
         for (number, table) in self.tables.iter().enumerate() {
             let name = format!("{schema}.t{number}");
             let mut columns = vec!["n int".to_owned()];
             columns.extend((0..).zip(table.types()).map(|(at, kind)| format!("k{at} {kind}")));
-            for (at, reference) in self.references.iter().enumerate().filter(|(_, r)| r.child == number) {
+            for (at, reference) in self.references_of(number) {
                 let types = self.tables[reference.parent].referring_types(at);
                 columns.extend((0..).zip(types).map(|(c, kind)| format!("\"f{at} {c}\" {kind}")));
             }
+            columns.push("version int".to_owned());
             let key: Vec<String> = (0..table.types().len()).map(|at| format!("k{at}")).collect();
-            columns.push(format!("PRIMARY KEY ({})", key.join(", ")));
+            if !key.is_empty() {
+                columns.push(format!("PRIMARY KEY ({})", key.join(", ")));
+            }
             let partitioning = if table.partitioned { " PARTITION BY RANGE (k0)" } else { "" };
             sql += &format!("CREATE TABLE {name} ({}){partitioning};", columns.join(", "));
             if table.partitioned {
@@ -170,23 +191,36 @@ impl World {
                 sql +=
                     &format!("CREATE TABLE {name}_1 PARTITION OF {name} FOR VALUES FROM (4) TO (MAXVALUE);");
             }
-            for row in 0..table.rows {
-                let mut values = vec![row.to_string()];
-                values.extend(table.key(row));
-                for (_, reference) in self.references.iter().enumerate().filter(|(_, r)| r.child == number) {
-                    let parent = &self.tables[reference.parent];
-                    match self.target(reference, row) {
-                        Some(target) => values.extend(parent.key(target)),
-                        // Half a key refers to nothing, unless it may not be there.
-                        None => values.extend((0..parent.types().len()).map(|at| {
-                            let half = at > 0 && !reference.full;
-                            if half { "'half'".to_owned() } else { "NULL".to_owned() }
-                        })),
-                    }
-                }
-                sql += &format!("INSERT INTO {name} VALUES ({});", values.join(", "));
+        }
+        sql
+    }
+
+    /// A row as SQL has it behind VALUES.
+    pub fn values(&self, row: &Row) -> String {
+        let table = &self.tables[row.table];
+        let mut values = vec![row.number.to_string()];
+        values.extend(table.key(row.number).into_iter().map(|part| match row.respelled {
+            true => part.replace(".50", ".5"),
+            false => part,
+        }));
+        for ((_, reference), target) in self.references_of(row.table).zip(&row.targets) {
+            let parent = &self.tables[reference.parent];
+            match target {
+                Some(target) => values.extend(parent.key(*target)),
+                // Half a key refers to nothing, unless it may not be there.
+                None => values.extend((0..parent.types().len()).map(|at| {
+                    let half = at > 0 && !reference.full;
+                    if half { "'half'".to_owned() } else { "NULL".to_owned() }
+                })),
             }
         }
+        values.push(row.version.to_string());
+        values.join(", ")
+    }
+
+    /// Its foreign keys.
+    fn keys_sql(&self, schema: &str) -> String {
+        let mut sql = String::new();
         for (at, reference) in self.references.iter().enumerate() {
             let parent = &self.tables[reference.parent];
             let of_child: Vec<String> = (0..parent.types().len()).map(|c| format!("\"f{at} {c}\"")).collect();
@@ -202,49 +236,36 @@ impl World {
         sql
     }
 
-    /// The rows of the entity, and with those that they need: every foreign key of every row, until nothing new comes.
+    /// The foreign keys of a table, with their numbers.
+    pub fn references_of(&self, table: usize) -> impl Iterator<Item = (usize, &Reference)> {
+        self.references.iter().enumerate().filter(move |(_, reference)| reference.child == table)
+    }
+
+    /// The rows with which it begins.
+    pub fn state(&self) -> State {
+        let row = |table: usize, number: usize| {
+            let targets = self.references_of(table).map(|(_, reference)| self.target(reference, number));
+            Row { table, number, targets: targets.collect(), version: 0, respelled: false }
+        };
+        let of = |table: usize| (0..self.tables[table].rows).map(move |number| row(table, number));
+        State { rows: (0..self.tables.len()).flat_map(of).collect() }
+    }
+
+    /// The rows of the entity, and with those that they need.
     pub fn entity(&self) -> Rows {
-        let mut rows: BTreeSet<(usize, usize)> = self.roots.iter().copied().collect();
-        self.until_nothing_changes(&mut rows, |reference, row, target| {
-            let may = !self.narrow || self.within[reference.child];
-            (target, may.then_some((reference.child, row)))
-        });
-        self.with_needed(rows)
+        let state = self.state();
+        named(&state, &state.needed(self, state.belonging(self)))
     }
 
     /// The rows of these tables, with those that they need.
     pub fn with_references(&self, tables: &[usize]) -> Rows {
-        let all = |table: &usize| (0..self.tables[*table].rows).map(|row| (*table, row)).collect::<Vec<_>>();
-        self.with_needed(tables.iter().flat_map(all).collect())
+        let state = self.state();
+        let given = state.places(|row| tables.contains(&row.table));
+        named(&state, &state.needed(self, given))
     }
+}
 
-    fn with_needed(&self, mut rows: BTreeSet<(usize, usize)>) -> Rows {
-        self.until_nothing_changes(&mut rows, |reference, row, target| {
-            ((reference.child, row), Some(target))
-        });
-        rows.into_iter().map(|(table, row)| (World::name(table), row as u64)).collect()
-    }
-
-    /// Adds the second row of each pair of which the first is known.
-    fn until_nothing_changes(
-        &self,
-        rows: &mut BTreeSet<(usize, usize)>,
-        pair: impl Fn(&Reference, usize, (usize, usize)) -> ((usize, usize), Option<(usize, usize)>),
-    ) {
-        loop {
-            let before = rows.len();
-            for reference in &self.references {
-                for row in 0..self.tables[reference.child].rows {
-                    let Some(target) = self.target(reference, row) else { continue };
-                    let (known, new) = pair(reference, row, (reference.parent, target));
-                    if rows.contains(&known) {
-                        rows.extend(new);
-                    }
-                }
-            }
-            if rows.len() == before {
-                return;
-            }
-        }
-    }
+fn named(state: &State, places: &BTreeSet<usize>) -> Rows {
+    let rows = places.iter().map(|place| &state.rows[*place]);
+    rows.map(|row| (World::name(row.table), row.number as u64)).collect()
 }

@@ -14,9 +14,9 @@ mod taken;
 
 use std::collections::BTreeMap;
 
-use model::{Counts, Decided, Numbers, State};
+use model::{Counts, Decided, State};
 use serde_json::Value;
-use support::{Database, Pgkeep, majors, shared};
+use support::{Database, Numbers, Pgkeep, majors, shared};
 
 /// What `[merge]` says in these tests.
 pub const RULES: &str = "

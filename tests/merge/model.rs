@@ -2,18 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Numbers from a seed, the same on every machine.
-pub struct Numbers(pub u64);
-
-impl Numbers {
-    /// From 0 up to, but without, `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
+use crate::support::Numbers;
 
 /// The lowest first; `odd` has no rank.
 pub const STATUSES: [(&str, Option<u32>); 5] = [

@@ -184,6 +184,30 @@ fn a_copy_can_be_made_in_an_empty_database() {
 }
 
 #[test]
+fn a_copy_that_fails_in_an_empty_database_leaves_not_even_its_schema() {
+    for major in majors() {
+        let sql = "CREATE TABLE a (id serial PRIMARY KEY, v int); INSERT INTO a (v) VALUES (1), (2);
+                   CREATE SCHEMA s; CREATE TABLE s.b (a int REFERENCES a); INSERT INTO s.b VALUES (2)";
+        let (_source, pgkeep, archive) = archived("fails", Some(major), sql);
+        let empty = shared(Some(major)).database("empty of a copy");
+        let pgkeep = pgkeep.env("PGKEEP_DATABASE_URL", &empty.url);
+        let check = "[[check]]\nname = 'none'\nsql = 'SELECT * FROM \"The look\".a'\nexpect = 'no rows'\n";
+        std::fs::write(pgkeep.dir().join("pgkeep.toml"), check).unwrap();
+        let into =
+            ["restore", "--safe", "--into-schema", "The look", "--map", "s.b=more.b", "--file", &archive];
+        let run = pgkeep.run(&into).expect_code(1);
+        run.says("a check fails: none").says("what had been made was removed again");
+        let made = "pg_namespace WHERE nspname IN ('The look', 'more', 'pgkeep_restoring')";
+        assert_eq!(count(&empty, made), 0);
+        pgkeep.ok(&[&into[..], &["--no-checks"]].concat());
+        assert_eq!(
+            (count(&empty, "\"The look\".a"), count(&empty, "more.b"), count(&empty, made)),
+            (2, 1, 2)
+        );
+    }
+}
+
+#[test]
 fn names_that_would_be_the_same_in_the_new_schema_are_told_apart() {
     let (database, pgkeep, archive) = archived(
         "told_apart",

@@ -5,6 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod model;
+mod random;
+
 use serde_json::json;
 use support::{Database, Pgkeep, database_digest, shared};
 

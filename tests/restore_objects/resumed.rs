@@ -238,7 +238,9 @@ fn only_the_same_restore_goes_on() {
     explained(go_on(&world, &target, &["--where", "parent: id = 1"]), 2).says("not for a choice of rows");
     same("after what was refused", &before, &state(&world.client, &target.url));
     // Somebody has written to it.
-    target.execute("DELETE FROM parent WHERE id = (SELECT min(id) FROM parent); DELETE FROM child WHERE id = (SELECT min(id) FROM child)");
+    target.execute("INSERT INTO parent VALUES (0, 'sad', NULL)");
+    explained(go_on(&world, &target, &[]), 6).says("somebody has written to it");
+    target.execute("DELETE FROM parent WHERE id = 0; DELETE FROM parent WHERE id = (SELECT min(id) FROM parent); DELETE FROM child WHERE id = (SELECT min(id) FROM child)");
     explained(go_on(&world, &target, &[]), 6).says("somebody has written to it");
     // Without --resume it is merged over, and nothing of ours is left.
     world.keeper.ok(&["restore", "--yes", "--clean", "-d", &target.url, "--file", &world.archive]);

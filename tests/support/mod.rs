@@ -9,6 +9,7 @@
 mod client;
 mod cluster;
 mod digest;
+mod numbers;
 mod pgkeep;
 mod pooler;
 mod postgres;
@@ -18,6 +19,7 @@ mod sql;
 pub use client::{Client, difference};
 pub use cluster::{Cluster, Database, Options, PASSWORD, percent_encoded, shared};
 pub use digest::{Digest, database_digest, table_digest};
+pub use numbers::Numbers;
 pub use pgkeep::{Pgkeep, Run, Running};
 pub use pooler::Pooler;
 pub use postgres::{Postgres, majors};

@@ -41,12 +41,12 @@ impl Attempt<'_> {
         }
         let equal = self.find_equal(&catalog, &plan, &objects, &reading).await?;
         let todo = self.to_stage(&catalog, &plan, equal);
-        let staged = self.stage_all(todo, Vec::new(), false, &counts, log).await?;
+        let mut staged = self.stage_all(todo, Vec::new(), false, &counts, log).await?;
         if !self.options.compares {
             self.foresee_refusals(&catalog, &staged).await?;
         }
         self.warn_undecided(&staged, log);
-        self.tell_repairs(&staged, log).await?;
+        self.tell_repairs(&mut staged, log).await?;
         self.events.emit(Event::Started { phase: Phase::Merge, total_bytes: 0 });
         log.after_counts = log.before_counts.clone();
         let large = large.iter().map(|l| (&l.table, l.difference, l.outcome()));

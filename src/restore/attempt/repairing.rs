@@ -7,42 +7,42 @@ use crate::restore::log::{Repaired, RestoreLog};
 use crate::restore::plan::TablePlan;
 use crate::restore::repair::ByReason;
 use crate::restore::verify::{self, Violation};
-use crate::restore::{repair, report, stage};
+use crate::restore::{compare, repair, report, stage};
 
 impl Attempt<'_> {
     /// Counts, when all tables are compared and nothing is written yet, what is repaired for which reason, and what cannot be; and
     /// describes the rows, as many as are to be shown.
-    pub(super) async fn tell_repairs(&self, staged: &[Staged], log: &mut RestoreLog) -> Result<(), Failure> {
+    pub(super) async fn tell_repairs(
+        &self,
+        staged: &mut [Staged],
+        log: &mut RestoreLog,
+    ) -> Result<(), Failure> {
         if self.options.repair.is_none() {
             return Ok(());
         }
         let client = &self.session.client;
         client.batch_execute(stage::BUILT_IN_FIRST_PATH).await?;
-        let mut compared: Vec<&TablePlan> = Vec::new();
+        let mut compared: Vec<TablePlan> = Vec::new();
         for table in staged.iter().map(|s| &s.table) {
             if repair::is_compared(client, table).await? {
-                compared.push(table);
+                compared.push(table.clone());
             }
         }
+        let compared: Vec<&TablePlan> = compared.iter().collect();
         log.repairs.clear();
-        for at in staged {
+        for at in staged.iter_mut() {
+            self.spare(at, &compared).await?;
+        }
+        for at in staged.iter() {
             let table = &at.table;
             let told = async {
-                Ok(match table.reasons.is_empty() {
-                    true => {
-                        let missing = at.difference.archived_only;
-                        let found =
-                            (missing > 0).then(|| ("missing".to_owned(), missing)).into_iter().collect();
-                        Repaired { found, ..Repaired::default() }
-                    }
-                    false => Repaired {
-                        found: match at.difference.is_none() {
-                            true => ByReason::new(),
-                            false => repair::found(client, table).await?,
-                        },
-                        left: repair::left(client, table, &compared).await?,
-                    },
-                })
+                let found = match at.difference.archived_only {
+                    _ if at.difference.is_none() => ByReason::new(),
+                    // Without a key there is no other reason.
+                    missing if !table.chooses() => [(repair::MISSING.to_owned(), missing)].into(),
+                    _ => repair::found(client, table).await?,
+                };
+                Ok(Repaired { found, left: repair::left(client, table, &compared).await? })
             };
             let told: Result<Repaired, tokio_postgres::Error> = told.await;
             let told = told.map_err(|e| {
@@ -62,6 +62,21 @@ impl Attempt<'_> {
                     report::describe(client, &at.table, &at.compared, &outcome, self.options.samples).await?;
                 log.tables.insert(at.table.shown.clone(), described);
             }
+        }
+        Ok(())
+    }
+
+    /// Leaves alone rows that refer to such as come back.
+    async fn spare(&self, at: &mut Staged, compared: &[&TablePlan]) -> Result<(), Failure> {
+        let client = &self.session.client;
+        if at.difference.different == 0 {
+            return Ok(());
+        }
+        let spared = repair::spare(client, &at.table, compared).await?;
+        if spared > 0 {
+            at.difference = compare::listed(client, &at.table).await?;
+            at.compared.difference = at.difference;
+            at.rows = at.rows.saturating_sub(spared);
         }
         Ok(())
     }
