@@ -281,7 +281,7 @@ fn the_rows_that_meet_a_condition_are_those_that_the_server_chooses() {
         database.execute(&sql);
         let pgkeep = Pgkeep::on(&database.url);
         pgkeep.ok(&["backup", "--out", "b.json.gz"]);
-        const TRIED: usize = 500;
+        const TRIED: usize = 250;
         let mut refused = 0;
         let mut matched = 0;
         for _ in 0..TRIED {
