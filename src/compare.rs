@@ -5,6 +5,9 @@
 //! are equal as values, and equal if the texts of all columns are: as in a restore.
 //!
 //! Where some rows are chosen, all are paired all the same: a chosen row meets the one of its key wherever that belongs.
+//!
+//! A condition chooses rows of the first archive. Of those that only the second has it tells which are too many: a row that the
+//! first has in a state that does not meet it is none of them, and not compared either.
 
 pub mod live;
 mod pairs;
@@ -16,13 +19,14 @@ use std::sync::Arc;
 use crate::archive::model::{Chunk, Table};
 use crate::archive::reader::Archive;
 use crate::closure::archive::{ChosenRows, InChunk};
+use crate::condition::Condition;
 use crate::difference::TableDifference;
 use crate::failure::Failure;
 use crate::progress::{Event, Events, Phase};
 use crate::restore::Mode;
 use crate::restore::entity::{self, Chosen};
 use crate::restore::preference::Preferences;
-use crate::selection::TableFilter;
+use crate::selection::{RowChoice, TableFilter};
 use pairs::Pairs;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +38,8 @@ const MEMORY: u64 = 128 << 20;
 pub struct CompareOptions {
     /// Which tables.
     pub filter: TableFilter,
+    /// Which rows of them, by conditions, and which columns.
+    pub rows: RowChoice,
     /// Which rows of them, by what belongs together.
     pub chosen: Chosen,
     /// How rows would meet: mode `newer` says of each row that both have which is the newer one.
@@ -79,6 +85,7 @@ pub fn compare(
         return Err(Failure::usage(format!("no table of either archive matches {}", list.join(", ")))
             .next("see what is inside with: pgkeep show FILE"));
     }
+    check_matches(one, &options.rows)?;
     options.preferences.check(options.mode, names())?;
     let (chosen, filter, threads) = (&options.chosen, &options.filter, options.threads);
     let one_places = entity::find(one, chosen, filter, threads, cancel)?.map(|(places, _)| places);
@@ -93,8 +100,7 @@ pub fn compare(
         places.zip(number).is_none_or(|(places, number)| !places.is_none(number as u32))
     };
     let mut comparison = Comparison::default();
-    let total = one.totals().bytes + other.totals().bytes;
-    events.emit(Event::Started { phase: Phase::Compare, total_bytes: total });
+    let mut pairs = Vec::new();
     for (n, table) in one.header().tables.iter().enumerate() {
         let shown = table.shown();
         let m = there.get(&(table.schema.as_str(), table.name.as_str())).copied();
@@ -110,16 +116,19 @@ pub fn compare(
             continue;
         };
         let sides = [Side::new(one, n, one_places), Side::new(other, m, other_places)];
-        match Pairs::new(&sides, options) {
+        match Pairs::new(sides, options) {
             Err(reason) => {
                 comparison.failed.insert(shown, reason);
             }
-            Ok(pairs) => {
-                let found =
-                    pairs.compare(events, cancel).map_err(|f| f.while_doing(format!("table {shown}")))?;
-                comparison.tables.insert(shown, found);
-            }
+            // A condition that cannot be used is found before any row is read.
+            Ok(fitting) => pairs.push((shown, fitting.choosing(&options.rows)?)),
         }
+    }
+    let total = one.totals().bytes + other.totals().bytes;
+    events.emit(Event::Started { phase: Phase::Compare, total_bytes: total });
+    for (shown, pairs) in pairs {
+        let found = pairs.compare(events, cancel).map_err(|f| f.while_doing(format!("table {shown}")))?;
+        comparison.tables.insert(shown, found);
     }
     let here: HashMap<(&str, &str), ()> =
         one.header().tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), ())).collect();
@@ -135,20 +144,33 @@ pub fn compare(
     Ok(comparison)
 }
 
+/// Refuses conditions and columns of tables that the first archive does not have, as a restore of it does.
+fn check_matches(one: &Archive, rows: &RowChoice) -> Result<(), Failure> {
+    let tables = one.header().tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
+    let unmatched = rows.unmatched(tables);
+    if unmatched.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
+    Err(Failure::usage(format!("no table of the archive matches {}", list.join(", ")))
+        .next("see what is inside with: pgkeep show FILE"))
+}
+
 /// A table of one of the archives.
-#[derive(Clone, Copy)]
 struct Side<'a> {
     archive: &'a Arc<Archive>,
     number: usize,
     table: &'a Table,
     /// The rows that count, where not all do: of the first those that are chosen, of the other those that would be too many.
     places: Option<&'a ChosenRows>,
+    /// The condition on its rows, where there is one.
+    condition: Option<Condition>,
 }
 
 impl<'a> Side<'a> {
     fn new(archive: &'a Arc<Archive>, number: usize, places: Option<&'a ChosenRows>) -> Side<'a> {
         let places = places.filter(|places| !places.is_all(number as u32));
-        Side { archive, number, table: &archive.header().tables[number], places }
+        Side { archive, number, table: &archive.header().tables[number], places, condition: None }
     }
 
     /// The chunks of its rows.

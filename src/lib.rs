@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod closure;
 pub mod compare;
+pub mod condition;
 pub mod connection;
 pub mod difference;
 pub mod doctor;

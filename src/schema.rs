@@ -85,6 +85,12 @@ pub struct Object {
     pub needs: Vec<u32>,
 }
 
+/// The labels of an enum, by what stands behind its name in `CREATE TYPE`; none where that is not certain.
+pub fn enum_labels(body: &str) -> Option<Vec<String>> {
+    let tokens = tokens::tokens(body).into_iter();
+    tokens.filter(|token| token.kind == tokens::Kind::Literal).map(|token| token.value()).collect()
+}
+
 /// One GRANT or REVOKE.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {

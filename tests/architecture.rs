@@ -74,6 +74,7 @@ fn rooms_know_only_the_rooms_below_them() {
         &[
             "archive",
             "check",
+            "condition",
             "connection",
             "difference",
             "failure",
@@ -94,7 +95,7 @@ fn rooms_know_only_the_rooms_below_them() {
         &["doctor", "rehearse"],
         &["cli"],
     ];
-    const BELOW: [(&str, &[&str]); 14] = [
+    const BELOW: [(&str, &[&str]); 15] = [
         ("row", &[]),
         ("difference", &[]),
         ("selection", &[]),
@@ -105,6 +106,7 @@ fn rooms_know_only_the_rooms_below_them() {
         ("postgres", &["row", "schema", "selection"]),
         ("failure", &["archive", "postgres"]),
         ("closure", &["archive", "failure", "postgres", "row", "schema", "selection"]),
+        ("condition", &["archive", "failure", "row", "schema"]),
         ("listing", &["archive", "folders"]),
         ("host", &["postgres", "schema"]),
         ("check", &["failure", "folders", "host", "postgres", "selection"]),

@@ -22,6 +22,17 @@ pub struct ChoiceArgs {
     /// Tables to leave out; a list, or given several times
     #[arg(long, value_name = "PATTERN", env = "PGKEEP_EXCLUDE")]
     pub exclude: Vec<String>,
+    /// Which rows and columns of them.
+    #[command(flatten)]
+    pub rows: RowArgs,
+    /// All tables of these schemas, as --table 'NAME.*'; a list, or given several times
+    #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA_NAME")]
+    pub schema_name: Vec<String>,
+}
+
+/// Flags that choose rows and columns of tables.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RowArgs {
     /// Rows to take, by a condition as it would stand behind WHERE: 'bookings: created_at >= $since'; may be given several times
     #[arg(long = "where", value_name = "TABLE: CONDITION", env = "PGKEEP_WHERE")]
     pub condition: Vec<String>,
@@ -31,9 +42,6 @@ pub struct ChoiceArgs {
     /// Columns to take, those of the key always with them: 'users: email,phone'; may be given several times
     #[arg(long, value_name = "TABLE: COLUMNS", env = "PGKEEP_COLUMNS")]
     pub columns: Vec<String>,
-    /// All tables of these schemas, as --table 'NAME.*'; a list, or given several times
-    #[arg(long, value_name = "NAME", env = "PGKEEP_SCHEMA_NAME")]
-    pub schema_name: Vec<String>,
 }
 
 /// Flags that choose rows by what belongs together.
@@ -92,6 +100,13 @@ impl ChoiceArgs {
 
     /// The rows as the engines take them.
     pub fn rows(&self) -> Result<RowChoice, Failure> {
+        self.rows.choice()
+    }
+}
+
+impl RowArgs {
+    /// As the engines take them.
+    pub fn choice(&self) -> Result<RowChoice, Failure> {
         let params = params(&self.param)?;
         let conditions: Result<Vec<String>, Failure> =
             self.condition.iter().map(|text| substituted(text, &params)).collect();

@@ -1,5 +1,6 @@
 //! `pgkeep show`.
 
+mod chosen;
 mod key;
 mod rows;
 
@@ -9,18 +10,19 @@ use std::path::Path;
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 
+use self::chosen::Chosen;
 use self::rows::Rows;
-use super::choice::filter;
+use super::choice::{RowArgs, filter};
 use super::context::{Context, count, count_tables, invalid, print, printable};
 use super::diff::no_definitions;
 use super::table::layout;
 use super::{Ending, ddl};
-use crate::archive::model::{Kind, Table};
+use crate::archive::model::{Column, Kind, Table};
 use crate::archive::reader::Archive;
 use crate::failure::Failure;
 use crate::schema::Object;
 use crate::schema::named::named;
-use crate::selection::Pattern;
+use crate::selection::{Pattern, RowChoice};
 
 /// Flags of `show`.
 #[derive(Args, Debug)]
@@ -31,12 +33,18 @@ Examples:
   pgkeep show shop_backup_20251128_074723 bookings --limit 10
   pgkeep show shop_backup_20251128_074723 users --where-key id=4711
   pgkeep show shop_backup_20251128_074723 booking_items --where-key booking_id=4711,line=2
+  pgkeep show shop_backup_20251128_074723 bookings --where 'bookings: total = 0' --columns 'bookings: reference,status'
   pgkeep show shop_backup_20251128_074723 --schema bookings
   pgkeep show shop_backup_20251128_074723 --schema 'area(integer)'
 
 --where-key compares texts: a value is found as it is printed. Of integers and uuids any spelling will do. \
 Where keys follow the order of the rows, as serial numbers and times do, a few chunks are read and not the table. \
-No such row: nothing is printed on standard output, and the exit code is 0.")]
+No such row: nothing is printed on standard output, and the exit code is 0.
+
+--where is evaluated without a server, exactly as one would, or refused: comparisons, IS NULL, IN, BETWEEN, LIKE, AND, OR and NOT \
+of columns and literals. Without TABLE, the rows that meet it are counted.")]
+#[command(mut_arg("condition", |arg| arg.help("Rows to print or to count, by a condition as it would stand behind WHERE: 'bookings: created_at >= $since'; may be given several times")))]
+#[command(mut_arg("columns", |arg| arg.help("Columns to print, in this order: 'users: email,phone'; may be given several times")))]
 pub struct ShowArgs {
     /// Archive: a path, or a file name in backups/ or safety_backups/
     #[arg(value_name = "FILE")]
@@ -62,6 +70,9 @@ pub struct ShowArgs {
     /// Print the rows of TABLE with that key: several columns joined by commas or given one by one; any column if there is no key
     #[arg(long, value_name = "COLUMN=VALUE", env = "PGKEEP_WHERE_KEY")]
     pub where_key: Vec<String>,
+    /// Which rows and columns.
+    #[command(flatten)]
+    pub rows: RowArgs,
 }
 
 /// Reasons that are listed.
@@ -75,46 +86,79 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<Ending, Failure> {
         return Err(Failure::usage("--where-key finds rows of a table, and none is named")
             .next("pgkeep show FILE TABLE --where-key COLUMN=VALUE"));
     }
+    let choice = args.rows.choice()?;
     if let Some(name) = &args.schema {
+        if !choice.is_all() {
+            return Err(Failure::usage(
+                "--where and --columns are about rows, and --schema shows definitions",
+            )
+            .next("leave one or the other out"));
+        }
         definitions(context, &path, &archive, name, args.table.as_deref())?;
         return Ok(Ending::Done);
     }
     match &args.table {
-        Some(table) => rows(context, &path, &archive, table, args)?,
+        Some(table) => rows(context, &path, &archive, table, args, &choice)?,
         None => {
-            let chosen = chosen(&archive, args)?;
-            let object = overview(&path, &archive, &chosen);
-            context.result(&object, &describe(&path.display().to_string(), &archive, &chosen))?;
+            let listed = listed(context, &path, &archive, args, &choice)?;
+            let object = overview(&path, &archive, &listed);
+            context.result(&object, &describe(&path.display().to_string(), &archive, &listed))?;
         }
     }
     Ok(Ending::Done)
 }
 
-/// The tables that are listed, with their rows.
-fn chosen<'a>(archive: &'a Archive, args: &ShowArgs) -> Result<Vec<(&'a Table, &'a u64)>, Failure> {
-    let filter = filter(&args.tables, &args.exclude, &args.schema_name)?;
-    let tables = &archive.header().tables;
-    let unmatched = filter.unmatched(tables.iter().map(|t| (t.schema.as_str(), t.name.as_str())));
-    if !unmatched.is_empty() {
-        let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
-        return Err(Failure::usage(format!("no table of the archive matches {}", list.join(", ")))
-            .next("see what is inside with: pgkeep show FILE"));
-    }
-    let all = tables.iter().zip(&archive.totals().table_rows);
-    Ok(all.filter(|(table, _)| filter.wants(&table.schema, &table.name)).collect())
+/// A table as it is listed.
+struct Listed<'a> {
+    table: &'a Table,
+    /// Its rows.
+    rows: u64,
+    /// Those that meet a condition, where there is one.
+    chosen: Option<u64>,
+    columns: Vec<&'a Column>,
 }
 
-fn overview(path: &Path, archive: &Archive, chosen: &[(&Table, &u64)]) -> serde_json::Value {
+/// The tables that are listed. Rows are read of those of which some are chosen.
+fn listed<'a>(
+    context: &Context,
+    path: &Path,
+    archive: &'a Archive,
+    args: &ShowArgs,
+    choice: &RowChoice,
+) -> Result<Vec<Listed<'a>>, Failure> {
+    let filter = filter(&args.tables, &args.exclude, &args.schema_name)?;
+    let tables = &archive.header().tables;
+    let names = || tables.iter().map(|t| (t.schema.as_str(), t.name.as_str()));
+    chosen::check_matches([filter.unmatched(names()), choice.unmatched(names())].concat())?;
+    let all = (0_u32..).zip(tables).zip(&archive.totals().table_rows);
+    let wanted = all.filter(|((_, table), _)| filter.wants(&table.schema, &table.name));
+    let described = |((index, table), rows): ((u32, &'a Table), &u64)| {
+        let chosen = Chosen::new(archive, table, choice)?;
+        Ok((index, Listed { table, rows: *rows, chosen: None, columns: chosen.columns(table) }, chosen))
+    };
+    // What cannot be used is said before anything is read.
+    let described: Vec<(u32, Listed<'a>, Chosen)> = wanted.map(described).collect::<Result<_, Failure>>()?;
+    let counted = |(index, listed, chosen): (u32, Listed<'a>, Chosen)| {
+        Ok(Listed { chosen: chosen.count(context, path, archive, index)?, ..listed })
+    };
+    described.into_iter().map(counted).collect()
+}
+
+fn overview(path: &Path, archive: &Archive, listed: &[Listed<'_>]) -> serde_json::Value {
     let header = archive.header();
-    let tables: Vec<serde_json::Value> = chosen
+    let tables: Vec<serde_json::Value> = listed
         .iter()
-        .map(|(table, rows)| {
-            serde_json::json!({
+        .map(|Listed { table, rows, chosen, columns }| {
+            let mut object = serde_json::json!({
                 "table": table.shown(), "schema": table.schema, "name": table.name, "rows": rows,
-                "columns": table.columns, "left_out": table.left_out, "generated": table.generated, "key": table.key,
+                "columns": columns, "left_out": table.left_out, "generated": table.generated, "key": table.key,
                 "constraints": table.constraints, "partitioned": table.partitioned,
                 "large_objects": table.large_objects, "extension": table.extension, "condition": table.condition,
-            })
+            });
+            if let Some(chosen) = chosen {
+                object["chosen"] = (*chosen).into();
+            }
+            object
         })
         .collect();
     serde_json::json!({
@@ -126,7 +170,7 @@ fn overview(path: &Path, archive: &Archive, chosen: &[(&Table, &u64)]) -> serde_
     })
 }
 
-fn describe(shown: &str, archive: &Archive, chosen: &[(&Table, &u64)]) -> String {
+fn describe(shown: &str, archive: &Archive, listed: &[Listed<'_>]) -> String {
     let header = archive.header();
     let source = &header.source;
     let mut text = format!(
@@ -179,12 +223,16 @@ fn describe(shown: &str, archive: &Archive, chosen: &[(&Table, &u64)]) -> String
             None => String::new(),
         }
     );
-    let rows = chosen.iter().map(|(part, rows)| {
-        let key = if part.key.is_empty() { "(whole row)".to_owned() } else { part.key.join(", ") };
+    let rows = listed.iter().map(|Listed { table, rows, chosen, columns }| {
+        let key = if table.key.is_empty() { "(whole row)".to_owned() } else { table.key.join(", ") };
+        let all = HumanCount(*rows).to_string();
         vec![
-            printable(&part.described()),
-            HumanCount(**rows).to_string(),
-            part.columns.len().to_string(),
+            printable(&table.described()),
+            chosen.map_or(all.clone(), |chosen| format!("{} of {all}", HumanCount(chosen))),
+            match (columns.len(), table.columns.len()) {
+                (some, all) if some < all => format!("{some} of {all}"),
+                (_, all) => all.to_string(),
+            },
             printable(&key),
         ]
     });
@@ -238,6 +286,7 @@ fn rows(
     archive: &Archive,
     table: &str,
     args: &ShowArgs,
+    choice: &RowChoice,
 ) -> Result<(), Failure> {
     let pattern = Pattern::parse(table).map_err(|e| Failure::usage(e.to_string()))?;
     let tables = &archive.header().tables;
@@ -252,5 +301,7 @@ fn rows(
         [] => None,
         given => Some(key::lookup(table, given)?),
     };
-    Rows { path, archive, index, table, lookup, limit: args.limit }.print(context)
+    chosen::check_matches(choice.unmatched([(table.schema.as_str(), table.name.as_str())].into_iter()))?;
+    let chosen = Chosen::new(archive, table, choice)?;
+    Rows { path, archive, index, table, lookup, chosen, limit: args.limit }.print(context)
 }

@@ -1,6 +1,7 @@
 //! The rows of one table in two archives, paired by their keys.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,22 +12,26 @@ use super::rules::Deciding;
 use super::{CompareOptions, MEMORY, Side};
 use crate::archive::decompression::Decompressor;
 use crate::archive::in_order::in_order;
-use crate::archive::model::{Chunk, Table};
+use crate::archive::model::{Chunk, Column, Table};
 use crate::closure::archive::InChunk;
+use crate::condition::Condition;
 use crate::difference::{RowObject, Samples, TableDifference, Update};
 use crate::failure::{Failure, FailureKind};
 use crate::progress::{Event, Events, Phase};
-use crate::restore::Mode;
 use crate::restore::preference::ONLY_MISSING;
+use crate::restore::{Mode, fit};
 use crate::row::order::Values;
 use crate::row::{self, CellForm, Cells, RowError, text_of};
+use crate::selection::RowChoice;
 
 /// Two tables that can be compared.
 pub struct Pairs<'a> {
-    sides: &'a [Side<'a>; 2],
-    /// Where the second table has each column of the first.
-    there: Vec<usize>,
-    /// Places of the key's columns in the first table; none: the whole row tells rows apart.
+    sides: [Side<'a>; 2],
+    /// The columns that are compared, in the order of the first table.
+    columns: Vec<&'a Column>,
+    /// Where each table has them.
+    places: [Vec<usize>; 2],
+    /// Which of them are the key's; none: the whole row tells rows apart.
     key: Vec<(usize, Values)>,
     deciding: Option<Deciding>,
     mode: Mode,
@@ -88,10 +93,14 @@ struct Found {
 
 impl<'a> Pairs<'a> {
     /// Says why two tables cannot be compared.
-    pub fn new(sides: &'a [Side<'a>; 2], options: &CompareOptions) -> Result<Pairs<'a>, String> {
+    pub fn new(sides: [Side<'a>; 2], options: &CompareOptions) -> Result<Pairs<'a>, String> {
         let [one, other] = sides.each_ref().map(|side| side.table);
-        let there = columns(one, other)?;
+        let chosen = options.rows.columns(&one.schema, &one.name).filter(|_| !one.large_objects);
+        let (columns, places) = columns(one, other, fit::taken(one, chosen.as_deref())?)?;
         let has_key = !one.key.is_empty() && !other.key.is_empty();
+        if !has_key && (chosen.is_some() || !one.left_out.is_empty()) {
+            return Err(NO_KEY.to_owned());
+        }
         if has_key && !one.key.iter().all(|name| other.key.contains(name)) {
             return Err(format!(
                 "its key is {} in the one, {} in the other",
@@ -100,17 +109,18 @@ impl<'a> Pairs<'a> {
             ));
         }
         let place = |name: &String| {
-            let place = one.columns.iter().position(|c| c.name == *name)?;
-            Some((place, Values::of_type(&one.columns[place].type_name)))
+            let place = columns.iter().position(|c| c.name == *name)?;
+            Some((place, Values::of_type(&columns[place].type_name)))
         };
         let key = if has_key { one.key.iter().filter_map(place).collect() } else { Vec::new() };
         let preference = options.preferences.of(&one.schema, &one.name);
         let mode = preference.mode.unwrap_or(options.mode);
         let counts_deleted = matches!(mode, Mode::Exact | Mode::Newer);
-        let deciding = Deciding::new(options.mode, &preference, one).filter(|_| has_key);
+        let deciding = Deciding::new(options.mode, &preference, &columns).filter(|_| has_key);
         Ok(Pairs {
             sides,
-            there,
+            columns,
+            places,
             key,
             deciding,
             mode,
@@ -118,6 +128,19 @@ impl<'a> Pairs<'a> {
             samples: options.samples,
             threads: options.threads,
         })
+    }
+
+    /// The same of those rows that meet the conditions, which may name columns that are compared.
+    pub fn choosing(mut self, rows: &RowChoice) -> Result<Pairs<'a>, Failure> {
+        let table = self.sides[0].table;
+        let Some(text) = rows.condition(&table.schema, &table.name).filter(|_| !table.large_objects) else {
+            return Ok(self);
+        };
+        let is_taken = |name: &str| self.columns.iter().any(|column| column.name == name);
+        for side in &mut self.sides {
+            side.condition = Some(Condition::new(&text, side.archive.header(), side.table, is_taken)?);
+        }
+        Ok(self)
     }
 
     /// Compares them.
@@ -176,10 +199,11 @@ impl<'a> Pairs<'a> {
     /// are.
     fn unequal(&self) -> ([Vec<&'a Chunk>; 2], u64) {
         let [one, other] = self.sides.each_ref().map(Side::chunks);
-        let [a, b] = self.sides;
+        let [a, b] = &self.sides;
         // The first line of a chunk names the columns.
         let alike = a.table.columns == b.table.columns && a.archive.compression() == b.archive.compression();
-        if !alike {
+        // Of rows that meet a condition, each has to be looked at.
+        if !alike || a.condition.is_some() || b.condition.is_some() {
             return ([one, other], 0);
         }
         let mut known: HashMap<(&str, u64, u64), Vec<usize>> = HashMap::new();
@@ -221,6 +245,7 @@ impl<'a> Pairs<'a> {
             let rows = archive.read_rows_with(chunk, own).map_err(|e| Failure::from_archive(&e))?;
             let mut batch = Batch { rows: chunk.rows, chunk_bytes: chunk.bytes, ..Batch::default() };
             let mut key = Vec::new();
+            let (condition, has_key) = (&self.sides[side].condition, !self.key.is_empty());
             let counting = self.sides[side].counting(chunk);
             for (number, line) in (0..).zip(rows.rows()) {
                 key.clear();
@@ -232,25 +257,28 @@ impl<'a> Pairs<'a> {
                         continue;
                     }
                 }
-                batch.push(&key, line, counting.has(number));
+                let is_met = condition.as_ref().map_or(Ok(true), |condition| condition.holds(line));
+                let is_met = is_met.map_err(|e| bad_row(chunk, &e))?;
+                let counts = is_met && counting.has(number);
+                // Rows without a key are the same if all in them is, also whether they meet a condition. Of those of the first
+                // archive that do not count it only matters that it has them.
+                if counts || (side == 1 && has_key) || (is_met && !has_key) {
+                    batch.push(&key, line, counts);
+                } else if has_key {
+                    batch.push(&key, b"", counts);
+                }
             }
             Ok(batch)
         };
         in_order(chunks, self.threads, state, work, |batch| take(&batch).map(|()| ControlFlow::Continue(())))
     }
 
-    /// Where `side` has a column of the first table.
-    fn place(&self, side: usize, column: usize) -> usize {
-        if side == 0 { column } else { self.there[column] }
-    }
-
     /// What tells a row from others.
     fn key_of(&self, side: usize, line: &[u8], key: &mut Vec<u8>) -> Result<(), RowError> {
         let cells: Vec<&[u8]> = Cells::new(line).collect::<Result<_, _>>()?;
-        let table = self.sides[0].table;
-        let mut add = |place: usize, values: Values| {
-            let cell = cells.get(self.place(side, place)).copied().unwrap_or(b"null");
-            match text_of(table.columns[place].form, cell) {
+        let mut add = |n: usize, values: Values| {
+            let cell = cells.get(self.places[side][n]).copied().unwrap_or(b"null");
+            match text_of(self.columns[n].form, cell) {
                 None => key.push(0),
                 Some(text) => {
                     let text = values.canonical(&text);
@@ -262,17 +290,17 @@ impl<'a> Pairs<'a> {
         };
         match self.key.as_slice() {
             // Of whole rows every digit counts.
-            [] => (0..table.columns.len()).for_each(|place| add(place, Values::Unknown)),
-            columns => columns.iter().for_each(|(place, values)| add(*place, *values)),
+            [] => (0..self.columns.len()).for_each(|n| add(n, Values::Unknown)),
+            columns => columns.iter().for_each(|(n, values)| add(*n, *values)),
         }
         Ok(())
     }
 
-    /// The cells of a row in the first table's order.
+    /// The cells of a row that are compared, in the first table's order.
     fn cells<'r>(&self, side: usize, line: &'r [u8]) -> Result<Vec<&'r [u8]>, Failure> {
         let cells: Vec<&[u8]> = Cells::new(line).collect::<Result<_, _>>().map_err(|e| unreadable(&e))?;
-        let of = |n: usize| cells.get(self.place(side, n)).copied().unwrap_or(b"null");
-        Ok((0..self.there.len()).map(of).collect())
+        let of = |place: &usize| cells.get(*place).copied().unwrap_or(b"null");
+        Ok(self.places[side].iter().map(of).collect())
     }
 
     /// A row that the other side does not have.
@@ -302,7 +330,7 @@ impl<'a> Pairs<'a> {
     fn pair(&self, new: &[u8], old: &[u8], found: &mut Found) -> Result<(), Failure> {
         let difference = &mut found.difference;
         let (new, old) = (self.cells(0, new)?, self.cells(1, old)?);
-        let columns = &self.sides[0].table.columns;
+        let columns = &self.columns;
         let differs = |n: usize| !is_same(columns[n].form, new[n], old[n]);
         let differing: Vec<bool> = (0..columns.len()).map(differs).collect();
         if !differing.contains(&true) {
@@ -345,7 +373,7 @@ impl<'a> Pairs<'a> {
 
     /// Some columns of a row as an object.
     fn object(&self, cells: &[&[u8]], wanted: impl Fn(usize) -> bool) -> Result<RowObject, Failure> {
-        let columns = &self.sides[0].table.columns;
+        let columns = &self.columns;
         let chosen = (0..columns.len()).filter(|n| wanted(*n));
         let (names, cells): (Vec<&str>, Vec<&[u8]>) =
             chosen.map(|n| (columns[n].name.as_str(), cells[n])).unzip();
@@ -381,28 +409,40 @@ impl Batch {
     }
 }
 
-/// Where `other` has each column of `one`, or why rows of the one cannot be compared with those of the other.
-fn columns(one: &Table, other: &Table) -> Result<Vec<usize>, String> {
+/// Why some columns of a table cannot be compared.
+const NO_KEY: &str =
+    "one of the two has no key by which rows could be found of which only some columns are compared";
+
+/// The columns that are compared and where both tables have them, or why rows of the one cannot be compared with those of the
+/// other.
+fn columns<'a>(
+    one: &'a Table,
+    other: &Table,
+    is_taken: impl Fn(&str) -> bool,
+) -> Result<(Vec<&'a Column>, [Vec<usize>; 2]), String> {
     let mut differences = Vec::new();
-    let mut there = Vec::with_capacity(one.columns.len());
-    for column in &one.columns {
+    let (mut columns, mut here, mut there) = (Vec::new(), Vec::new(), Vec::new());
+    for (n, column) in one.columns.iter().enumerate().filter(|(_, column)| is_taken(&column.name)) {
         match other.columns.iter().position(|c| c.name == column.name) {
             None => differences.push(format!("column {:?} is missing in the other", column.name)),
-            Some(n) => {
-                let kind = &other.columns[n].type_name;
+            Some(m) => {
+                let kind = &other.columns[m].type_name;
                 if *kind != column.type_name {
                     differences.push(format!(
                         "column {:?} is {} in the one, {kind} in the other",
                         column.name, column.type_name
                     ));
                 }
-                there.push(n);
+                columns.push(column);
+                here.push(n);
+                there.push(m);
             }
         }
     }
-    let added = other.columns.iter().filter(|c| one.columns.iter().all(|known| known.name != c.name));
+    let is_added = |c: &&Column| is_taken(&c.name) && one.columns.iter().all(|known| known.name != c.name);
+    let added = other.columns.iter().filter(is_added);
     differences.extend(added.map(|c| format!("column {:?} is in the other alone", c.name)));
-    if differences.is_empty() { Ok(there) } else { Err(differences.join("; ")) }
+    if differences.is_empty() { Ok((columns, [here, there])) } else { Err(differences.join("; ")) }
 }
 
 /// Whether two cells are the same value to the last digit.
@@ -410,7 +450,7 @@ fn is_same(form: CellForm, one: &[u8], other: &[u8]) -> bool {
     one == other || text_of(form, one) == text_of(form, other)
 }
 
-fn bad_row(chunk: &Chunk, error: &RowError) -> Failure {
+fn bad_row(chunk: &Chunk, error: &impl Display) -> Failure {
     Failure::new(FailureKind::Archive, format!("chunk at byte {}: {error}", chunk.offset))
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::archive::model::Table;
+use crate::archive::model::Column;
 use crate::restore::Mode;
 use crate::restore::preference::{Preference, Rules};
 use crate::row::order::Values;
@@ -24,24 +24,24 @@ enum Rule {
 const UNKNOWN: i16 = i16::MIN;
 
 impl Deciding {
-    /// None where the mode asks for no decision.
-    pub fn new(mode: Mode, preference: &Preference, table: &Table) -> Option<Deciding> {
+    /// None where the mode asks for no decision. `columns` are those that are compared.
+    pub fn new(mode: Mode, preference: &Preference, columns: &[&Column]) -> Option<Deciding> {
         if preference.mode.unwrap_or(mode) != Mode::Newer {
             return None;
         }
-        let names = Rules::new(preference, table.columns.iter().map(|c| (c.name.as_str(), "")));
-        let find = |name: &str| table.columns.iter().position(|c| c.name == name);
+        let names = Rules::new(preference, columns.iter().map(|c| (c.name.as_str(), "")));
+        let find = |name: &str| columns.iter().position(|c| c.name == name);
         let newer = preference.newer_by.iter().filter_map(|name| {
             let place = find(name)?;
-            let column = &table.columns[place];
+            let column = columns[place];
             Some(Rule::Newer(place, column.form, Values::of_type(&column.type_name)))
         });
         let status = preference.status.iter().filter_map(|status| {
             let place = find(&status.column)?;
             let ranks = status.ranks.iter().enumerate();
             let ranks = ranks.flat_map(|(n, same)| same.iter().map(move |s| (s.clone().into_bytes(), n)));
-            let values = Values::of_type(&table.columns[place].type_name);
-            Some(Rule::Status(place, table.columns[place].form, values, ranks.collect()))
+            let values = Values::of_type(&columns[place].type_name);
+            Some(Rule::Status(place, columns[place].form, values, ranks.collect()))
         });
         Some(Deciding { rules: newer.chain(status).collect(), names })
     }

@@ -50,7 +50,7 @@ pub fn fit<'a>(
         };
     }
     let mut differences = Vec::new();
-    let is_wanted = chosen(table, columns)?;
+    let is_wanted = taken(table, columns)?;
     let mut columns = Vec::with_capacity(table.columns.len());
     let mut kept = Vec::new();
     for column in &table.columns {
@@ -88,8 +88,8 @@ pub fn fit<'a>(
     if differences.is_empty() { Ok(fitting) } else { Err(differences.join("; ")) }
 }
 
-/// Which columns are taken.
-fn chosen<'a>(
+/// Which columns of an archived table are taken where `columns` are chosen, or why these cannot be.
+pub fn taken<'a>(
     table: &'a model::Table,
     columns: Option<&'a [String]>,
 ) -> Result<impl Fn(&str) -> bool + 'a, String> {

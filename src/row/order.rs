@@ -72,8 +72,8 @@ fn unpadded(text: &[u8]) -> &[u8] {
 }
 
 /// A decimal number: `±0.digits × 10^exponent`, the first digit not 0; no digits mean 0.
-#[derive(Debug, PartialEq, Eq)]
-struct Number {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Number {
     /// -2: -Infinity; 2: Infinity; 3: NaN, which Postgres has above all others.
     sign: i8,
     exponent: i64,
@@ -81,7 +81,8 @@ struct Number {
 }
 
 impl Number {
-    fn parse(text: &[u8]) -> Option<Number> {
+    /// A number as Postgres prints it; none where the text is none.
+    pub fn parse(text: &[u8]) -> Option<Number> {
         let special = |sign| Some(Number { sign, exponent: 0, digits: Vec::new() });
         match text {
             b"NaN" => return special(3),

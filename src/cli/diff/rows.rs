@@ -79,18 +79,11 @@ async fn archives(
     mode: Mode,
     preferences: Preferences,
 ) -> Result<(String, String, Comparison), Failure> {
-    if !args.choice.rows()?.is_all() {
-        return Err(Failure::usage(
-            "between two archives, rows cannot be chosen by a condition, nor columns",
-        )
-        .next(
-            "compare with a database (live), where the server evaluates it; or choose tables with --table",
-        ));
-    }
     let (name, one) = archived(context, &args.file)?;
     let (other_name, other) = archived(context, &args.other)?;
     let options = CompareOptions {
         filter: args.choice.filter()?,
+        rows: args.choice.rows()?,
         chosen: args.entity.chosen(context, &args.choice.exclude)?,
         mode,
         preferences,

@@ -1,10 +1,12 @@
-//! The rows of one table as JSON objects: all, the first ones, or those of a key. Chunks that cannot hold any of them are
+//! The rows of one table as JSON objects: all, the first ones, those of a key, those that meet a condition. Chunks that cannot hold any of them are
 //! not read, and the others on all cores.
 
+use std::fmt::Display;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use super::chosen::Chosen;
 use crate::archive::decompression::Decompressor;
 use crate::archive::in_order::in_order;
 use crate::archive::lookup::Lookup;
@@ -13,7 +15,7 @@ use crate::archive::reader::Archive;
 use crate::cli::args::default_jobs;
 use crate::cli::context::{Context, invalid};
 use crate::failure::{Failure, FailureKind};
-use crate::row::{self, RowError};
+use crate::row::{self, Cells, RowError};
 
 /// Which rows of a table are printed.
 pub struct Rows<'a> {
@@ -27,6 +29,8 @@ pub struct Rows<'a> {
     pub table: &'a Table,
     /// Those that it finds; none: all.
     pub lookup: Option<Lookup>,
+    /// Which of these, and which columns of them.
+    pub chosen: Chosen,
     /// At most so many.
     pub limit: Option<u64>,
 }
@@ -35,7 +39,7 @@ impl Rows<'_> {
     /// Prints them. Says so on standard error if a look-up finds none, which is no failure.
     pub fn print(&self, context: &Context) -> Result<(), Failure> {
         context.claim_output();
-        let names: Vec<&str> = self.table.columns.iter().map(|c| c.name.as_str()).collect();
+        let names: Vec<&str> = self.chosen.columns(self.table).iter().map(|c| c.name.as_str()).collect();
         let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
         let (mut left, mut found) = (self.most(), false);
         let state = || self.archive.decompressor().map_err(|e| invalid(self.path, &e));
@@ -51,8 +55,16 @@ impl Rows<'_> {
         // What was read before a damaged chunk is good.
         let flushed = out.flush().or_else(gone_or);
         printed.and(flushed)?;
-        if self.lookup.is_some() && !found && self.limit != Some(0) {
-            context.events.info(format!("no row of {} has that key", self.table.described()));
+        if !found && self.limit != Some(0) {
+            match (&self.lookup, &self.chosen.condition) {
+                (Some(_), None) => {
+                    context.events.info(format!("no row of {} has that key", self.table.described()))
+                }
+                (_, Some(_)) => {
+                    context.events.info(format!("no row of {} meets the condition", self.table.described()))
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -68,6 +80,8 @@ impl Rows<'_> {
         let chunks = self.archive.table_chunks(self.index as u32).into_iter();
         match &self.lookup {
             Some(lookup) if self.most() > 0 => chunks.filter(|chunk| lookup.can_be_in(chunk)).collect(),
+            // Nobody knows which of them have any.
+            _ if self.chosen.condition.is_some() && self.most() > 0 => chunks.collect(),
             _ => {
                 let mut before = 0_u64;
                 let is_wanted = |chunk: &&Chunk| {
@@ -88,9 +102,12 @@ impl Rows<'_> {
             if left == 0 {
                 break;
             }
-            let wanted = self.lookup.as_ref().map_or(Ok(true), |lookup| lookup.is_row(line));
-            if wanted.map_err(|e| self.bad_row(chunk, e))? {
-                row::object(names, line, &mut text).map_err(|e| self.bad_row(chunk, e))?;
+            let is_found = self.lookup.as_ref().map_or(Ok(true), |lookup| lookup.is_row(line));
+            let is_chosen = |line| self.chosen.condition.as_ref().map_or(Ok(true), |c| c.holds(line));
+            if is_found.map_err(|e| self.bad_row(chunk, e))?
+                && is_chosen(line).map_err(|e| self.bad_row(chunk, e))?
+            {
+                self.write(names, line, &mut text).map_err(|e| self.bad_row(chunk, e))?;
                 text.push(b'\n');
                 left -= 1;
             }
@@ -98,7 +115,15 @@ impl Rows<'_> {
         Ok(text)
     }
 
-    fn bad_row(&self, chunk: &Chunk, error: RowError) -> Failure {
+    /// A row's chosen columns as an object.
+    fn write(&self, names: &[&str], line: &[u8], text: &mut Vec<u8>) -> Result<(), RowError> {
+        let Some(places) = &self.chosen.places else { return row::object(names, line, text) };
+        let cells: Vec<&[u8]> = Cells::new(line).collect::<Result<_, _>>()?;
+        let chosen: Vec<&[u8]> = places.iter().filter_map(|place| cells.get(*place).copied()).collect();
+        row::object(names, &[&b"["[..], &chosen.join(&b","[..]), b"]"].concat(), text)
+    }
+
+    fn bad_row(&self, chunk: &Chunk, error: impl Display) -> Failure {
         let (path, table) = (self.path.display(), self.table.described());
         let what = format!("{path}: table {table}, chunk at byte {}: {error}", chunk.offset);
         Failure::new(FailureKind::Archive, what)
