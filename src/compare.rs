@@ -87,9 +87,10 @@ pub fn compare(
     }
     check_matches(one, &options.rows)?;
     options.preferences.check(options.mode, names())?;
-    let (chosen, filter, threads) = (&options.chosen, &options.filter, options.threads);
-    let one_places = entity::find(one, chosen, filter, threads, cancel)?.map(|(places, _)| places);
-    let other_places = entity::too_many(other, chosen, filter, threads, cancel)?;
+    let (chosen, asked, threads) = (&options.chosen, (&options.filter, &options.rows), options.threads);
+    let one_places = entity::find(one, chosen, asked, threads, cancel)?.map(|(places, _)| places);
+    let other_places = entity::too_many(other, chosen, asked, threads, cancel)?;
+    let rows = &chosen.rest(&options.rows);
     let (one_places, other_places) = (one_places.as_ref(), other_places.as_ref());
     let there: HashMap<(&str, &str), usize> = (other.header().tables.iter().enumerate())
         .map(|(n, t)| ((t.schema.as_str(), t.name.as_str()), n))
@@ -121,15 +122,21 @@ pub fn compare(
                 comparison.failed.insert(shown, reason);
             }
             // A condition that cannot be used is found before any row is read.
-            Ok(fitting) => pairs.push((shown, fitting.choosing(&options.rows)?)),
+            Ok(fitting) => pairs.push((shown, fitting.choosing(rows)?)),
         }
     }
     let total = one.totals().bytes + other.totals().bytes;
     events.emit(Event::Started { phase: Phase::Compare, total_bytes: total });
+    let mut met = Vec::new();
     for (shown, pairs) in pairs {
         let found = pairs.compare(events, cancel).map_err(|f| f.while_doing(format!("table {shown}")))?;
+        if pairs.is_conditional() {
+            let archived = found.inserted + found.updated + found.unchanged + found.kept;
+            met.push((shown.clone(), archived + found.deleted > 0));
+        }
         comparison.tables.insert(shown, found);
     }
+    entity::check_met(&met)?;
     let here: HashMap<(&str, &str), ()> =
         one.header().tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), ())).collect();
     let others = other.header().tables.iter().enumerate();

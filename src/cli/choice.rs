@@ -53,8 +53,8 @@ pub struct EntityArgs {
     /// Groups of tables out of [data_types] in pgkeep.toml to which an --entity is narrowed; a list, or given several times
     #[arg(long, value_name = "GROUP", env = "PGKEEP_DATA_TYPES", value_delimiter = ',', requires = "entity")]
     pub data_types: Vec<String>,
-    /// Of other tables the rows, too, that those of --table refer to, so that no foreign key breaks
-    #[arg(long, env = "PGKEEP_WITH_REFERENCES", conflicts_with = "condition")]
+    /// Of other tables the rows, too, that those of --table and --where refer to, so that no foreign key breaks
+    #[arg(long, env = "PGKEEP_WITH_REFERENCES")]
     pub with_references: bool,
 }
 

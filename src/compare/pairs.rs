@@ -143,6 +143,11 @@ impl<'a> Pairs<'a> {
         Ok(self)
     }
 
+    /// Whether a condition says which rows are compared.
+    pub fn is_conditional(&self) -> bool {
+        self.sides[0].condition.is_some()
+    }
+
     /// Compares them.
     pub fn compare(&self, events: &Events, cancel: &CancellationToken) -> Result<TableDifference, Failure> {
         let (rest, equal) = self.unequal();

@@ -18,17 +18,18 @@ use super::report;
 use crate::archive::decompression::Decompressor;
 use crate::archive::error::ArchiveError;
 use crate::archive::in_order::in_order;
-use crate::archive::model::Chunk;
+use crate::archive::model::{Chunk, Table};
 use crate::archive::reader::Archive;
 use crate::closure::archive::{ChosenRows, TableRows};
 use crate::closure::{self, Scope, Tree};
+use crate::condition::Condition;
 use crate::failure::{Failure, FailureKind};
 use crate::postgres::catalog::Catalog;
 use crate::postgres::quote;
 use crate::postgres::tid::Tid;
 use crate::row::order::Values;
 use crate::row::{CellForm, Cells, text_of};
-use crate::selection::TableFilter;
+use crate::selection::{ByTable, RowChoice, TableFilter};
 
 /// Which rows are chosen by where they stand.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +39,28 @@ pub enum Chosen {
     All,
     /// What belongs to some rows, and what that needs.
     Entity(Scope),
-    /// All rows of chosen tables, and of others those that these need.
+    /// The rows of chosen tables, all or those that meet a condition, and of others those that these need.
     WithReferences,
+}
+
+impl Chosen {
+    /// Refuses what cannot be chosen so in this mode; `rows` may have conditions.
+    pub fn check(&self, rows: &RowChoice, deletes: bool) -> Result<(), Failure> {
+        if !matches!(self, Chosen::WithReferences) || rows.conditions.is_empty() || !deletes {
+            return Ok(());
+        }
+        Err(Failure::usage("--mode exact with --where leaves no place for the rows of --with-references: nobody can tell which others are too many")
+            .state("nothing was changed")
+            .next("restore in mode upsert, or leave --with-references out"))
+    }
+
+    /// The conditions and columns that are still to be looked at when the rows have been found.
+    pub fn rest(&self, rows: &RowChoice) -> RowChoice {
+        match self {
+            Chosen::WithReferences => RowChoice { conditions: ByTable::default(), ..rows.clone() },
+            _ => rows.clone(),
+        }
+    }
 }
 
 /// The rows that the options choose, and how they were found; none where all are.
@@ -48,19 +69,22 @@ pub async fn choose(
     options: &RestoreOptions,
     cancel: &CancellationToken,
 ) -> Result<Option<(ChosenRows, Tree)>, Failure> {
+    options.chosen.check(&options.rows, options.deletes() && !options.compares)?;
     let (archive, chosen, threads) = (archive.clone(), options.chosen.clone(), options.jobs);
-    let (filter, cancel) = (options.filter.clone(), cancel.clone());
-    let found = tokio::task::spawn_blocking(move || find(&archive, &chosen, &filter, threads, &cancel)).await;
+    let (filter, rows, cancel) = (options.filter.clone(), options.rows.clone(), cancel.clone());
+    let found =
+        tokio::task::spawn_blocking(move || find(&archive, &chosen, (&filter, &rows), threads, &cancel))
+            .await;
     let found =
         found.unwrap_or_else(|e| Err(Failure::failed(format!("looking for the rows ended abnormally: {e}"))));
     found.map_err(|f| f.state("the target is untouched"))
 }
 
-/// The same at once. `filter` has the tables whose references are wanted. Blocks.
+/// The same at once. `filter` and `rows` say whose references are wanted. Blocks.
 pub fn find(
     archive: &Arc<Archive>,
     chosen: &Chosen,
-    filter: &TableFilter,
+    (filter, rows): (&TableFilter, &RowChoice),
     threads: usize,
     cancel: &CancellationToken,
 ) -> Result<Option<(ChosenRows, Tree)>, Failure> {
@@ -68,7 +92,8 @@ pub fn find(
         Chosen::All => Ok(None),
         Chosen::Entity(scope) => closure::archive::entity(archive, scope, threads, cancel).map(Some),
         Chosen::WithReferences => {
-            closure::archive::references(archive, whole(archive, filter), threads, cancel).map(Some)
+            let begins = given(archive, (filter, rows), threads, cancel)?;
+            closure::archive::references(archive, begins, threads, cancel).map(Some)
         }
     }
 }
@@ -77,7 +102,7 @@ pub fn find(
 pub fn too_many(
     other: &Arc<Archive>,
     chosen: &Chosen,
-    filter: &TableFilter,
+    (filter, rows): (&TableFilter, &RowChoice),
     threads: usize,
     cancel: &CancellationToken,
 ) -> Result<Option<ChosenRows>, Failure> {
@@ -85,18 +110,95 @@ pub fn too_many(
         Chosen::All => Ok(None),
         Chosen::Entity(scope) => closure::archive::belonging(other, scope, threads, cancel).map(Some),
         // Of what is only needed nothing is.
-        Chosen::WithReferences => Ok(Some(whole(other, filter))),
+        Chosen::WithReferences => {
+            let mut whole = ChosenRows::none(other.header().tables.len());
+            let is_whole =
+                |t: &Table| filter.wants(&t.schema, &t.name) && rows.condition(&t.schema, &t.name).is_none();
+            for (number, _) in (0..).zip(&other.header().tables).filter(|(_, t)| is_whole(t)) {
+                whole.set(number, TableRows::All);
+            }
+            Ok(Some(whole))
+        }
     }
 }
 
-/// All rows of the tables that are wanted.
-fn whole(archive: &Archive, filter: &TableFilter) -> ChosenRows {
-    let tables = &archive.header().tables;
-    let mut rows = ChosenRows::none(tables.len());
-    for (number, _) in (0..).zip(tables).filter(|(_, t)| filter.wants(&t.schema, &t.name)) {
-        rows.set(number, TableRows::All);
+/// The rows of the tables that are wanted: all, or those that meet a condition.
+fn given(
+    archive: &Arc<Archive>,
+    (filter, rows): (&TableFilter, &RowChoice),
+    threads: usize,
+    cancel: &CancellationToken,
+) -> Result<ChosenRows, Failure> {
+    let tables = || (0_u32..).zip(&archive.header().tables).filter(|(_, t)| filter.wants(&t.schema, &t.name));
+    let unmatched = rows.conditions.unmatched(tables().map(|(_, t)| (t.schema.as_str(), t.name.as_str())));
+    if !unmatched.is_empty() {
+        let list: Vec<String> = unmatched.iter().map(|p| format!("{p:?}")).collect();
+        return Err(Failure::usage(format!("no table that is chosen matches {}", list.join(", ")))
+            .next("with --with-references, --where is about tables of --table; see what is inside with: pgkeep show FILE"));
     }
-    rows
+    let mut given = ChosenRows::none(archive.header().tables.len());
+    let mut met = Vec::new();
+    for (number, table) in tables() {
+        match rows.condition(&table.schema, &table.name) {
+            None => given.set(number, TableRows::All),
+            Some(text) => {
+                let condition = Condition::new(&text, archive.header(), table, |_| true)?;
+                let found = meeting(archive, number, &condition, threads, cancel)?;
+                met.push((table.shown(), !found.is_empty()));
+                given.set(number, TableRows::Some(found));
+            }
+        }
+    }
+    check_met(&met)?;
+    Ok(given)
+}
+
+/// The rows of a table that meet a condition: numbers within their chunks, by these chunks' offsets.
+fn meeting(
+    archive: &Arc<Archive>,
+    table: u32,
+    condition: &Condition,
+    threads: usize,
+    cancel: &CancellationToken,
+) -> Result<BTreeMap<u64, Vec<u32>>, Failure> {
+    let state = || archive.decompressor().map_err(|e| Failure::from_archive(&e));
+    let work = |own: &mut Decompressor, chunk: &Chunk| {
+        if cancel.is_cancelled() {
+            return Err(Failure::interrupted());
+        }
+        let rows = archive.read_rows_with(chunk, own).map_err(|e| Failure::from_archive(&e))?;
+        let mut met = Vec::new();
+        for (number, line) in (0..).zip(rows.rows()) {
+            let holds = condition.holds(line).map_err(|error| {
+                let what = format!("chunk at byte {}: {error}", chunk.offset);
+                Failure::new(FailureKind::Archive, what)
+            })?;
+            if holds {
+                met.push(number);
+            }
+        }
+        Ok((chunk.offset, met))
+    };
+    let mut rows = BTreeMap::new();
+    in_order(&archive.table_chunks(table), threads, state, work, |(offset, met)| {
+        if !met.is_empty() {
+            rows.insert(offset, met);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(rows)
+}
+
+/// Refuses conditions that no row meets: a typing error must not look like a result. Of each table with a condition its name,
+/// and whether there is such a row.
+pub fn check_met(tables: &[(String, bool)]) -> Result<(), Failure> {
+    if tables.is_empty() || tables.iter().any(|(_, is_met)| *is_met) {
+        return Ok(());
+    }
+    let names: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
+    Err(Failure::usage(format!("no row of {} meets its condition", names.join(", ")))
+        .state("nothing was changed")
+        .next("the condition of --where is about the archived rows: see them with pgkeep show FILE TABLE"))
 }
 
 /// The tables of the target in which rows may be that belong to the entity and are too many.

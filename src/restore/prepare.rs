@@ -92,7 +92,10 @@ pub async fn prepare_proven(
     }
     let (options, tree) = match entity::choose(&archive, &options, cancel).await? {
         None => (options, None),
-        Some((places, tree)) => (RestoreOptions { places: Some(Arc::new(places)), ..options }, Some(tree)),
+        Some((places, tree)) => {
+            let (places, rows) = (Some(Arc::new(places)), options.chosen.rest(&options.rows));
+            (RestoreOptions { places, rows, ..options }, Some(tree))
+        }
     };
     if let Some(tree) = &tree {
         events.info(tree.lines().join("\n"));

@@ -132,6 +132,52 @@ fn what_the_chosen_rows_refer_to_comes_with_them() {
 }
 
 #[test]
+fn a_restore_takes_chosen_rows_and_what_they_refer_to_out_of_any_archive() {
+    let (database, pgkeep) = made("restored with references");
+    pgkeep.ok(&["backup", "--out", "all.json.gz"]);
+    database.execute("DELETE FROM items; DELETE FROM bookings WHERE id > 2; UPDATE sites SET name = 'x'");
+    let damaged = database.digest();
+    let flags = ["--with-references", "--table", "items,bookings", "--where", "items: id IN (3, 13, 4)"];
+    let flags = [&flags[..], &["--where", "bookings: id = 9"]].concat();
+    let counts = |tables: &Value| {
+        let tables = tables.as_object().unwrap().iter();
+        let counts = tables.map(|(t, n)| (t.clone(), json!([n["inserted"], n["updated"], n["deleted"]])));
+        counts.filter(|(_, n)| *n != json!([0, 0, 0])).collect::<Value>()
+    };
+    let should = json!({"items": [3, 0, 0], "bookings": [3, 0, 0], "sites": [0, 3, 0]});
+    let restore = |how: &str| {
+        pgkeep.ok(&[&["restore", how, "--json", "--file", "all.json.gz"], &flags[..]].concat()).json()
+    };
+    assert_eq!(counts(&restore("--dry-run")["tables"]), should);
+    pgkeep.ok(&["backup", "--out", "now.json.gz"]);
+    for (other, mode) in
+        [("live", "exact"), ("now.json.gz", "exact"), ("live", "upsert"), ("now.json.gz", "upsert")]
+    {
+        let diff = ["diff", "all.json.gz", other, "--json", "--mode", mode];
+        let diff = pgkeep.ok(&[&diff[..], &flags[..]].concat()).json();
+        assert_eq!(counts(&diff["tables"]), should, "{other} {mode} {diff:#}");
+    }
+    assert_eq!(counts(&restore("--safe")["tables_restored"]), should);
+    let ids =
+        |table: &str| database.value(&format!("SELECT string_agg(id::text, ' ' ORDER BY id) FROM {table}"));
+    assert_eq!((ids("items"), ids("bookings")), ("3 4 13".into(), "1 2 4 5 9".into()));
+    assert_eq!(database.value("SELECT string_agg(name, ' ' ORDER BY id) FROM sites"), "s1 s2 s3 x x");
+    pgkeep.ok(&["rollback", "latest"]);
+    assert_eq!(database.digest(), damaged);
+    let refused = |more: &[&str]| {
+        let run = ["restore", "--safe", "--file", "all.json.gz", "--with-references", "--table", "items"];
+        pgkeep.run(&[&run[..], more].concat()).expect_code(2)
+    };
+    refused(&["--where", "items: id = 3", "--mode", "exact"]).says("which others are too many");
+    refused(&["--where", "items: lower(name) = 'i3'"]).says("without a server").says("lower");
+    refused(&["--where", "bookings: id = 3"]).says("no table that is chosen matches \"bookings\"");
+    refused(&["--where", "items: id = 99"]).says("no row of items meets its condition");
+    let diff = ["diff", "all.json.gz", "now.json.gz", "--where", "items: id = 99"];
+    pgkeep.run(&diff).expect_code(2).says("no row of items meets its condition");
+    assert_eq!(database.digest(), damaged);
+}
+
+#[test]
 fn columns_that_are_left_out_stay_as_they_are() {
     let (database, pgkeep) = made("taken columns");
     let flags =

@@ -16,7 +16,7 @@ use crate::restore::objects::plan::ObjectPlan;
 use crate::restore::plan::{RestorePlan, TablePlan};
 use crate::restore::reading::{self, Reader, Reading};
 use crate::restore::staging_schema::{self, StagingSchema};
-use crate::restore::{stage, triggers, verify};
+use crate::restore::{entity, stage, triggers, verify};
 
 /// What a worker's session is set to: connections are what is shared out, whatever the server would do on its own; and
 /// tables are what the server's defaults make, wherever the role's own go.
@@ -180,17 +180,9 @@ impl Attempt<'_> {
     /// Refuses conditions that no row meets, neither of the archive nor, where these would go, of the target: a typing error
     /// must not look like a restore.
     fn check_meeting(&self, staged: &[Staged]) -> Result<(), Failure> {
-        let chosen: Vec<&Staged> = staged.iter().filter(|s| s.table.chosen.is_some()).collect();
-        let is_met = |s: &&Staged| s.rows + s.difference.live_only > 0;
-        if chosen.is_empty() || chosen.iter().any(is_met) || self.options.repair.is_some() {
-            return Ok(());
-        }
-        let names: Vec<&str> = chosen.iter().map(|s| s.table.shown.as_str()).collect();
-        Err(Failure::usage(format!("no row of {} meets its condition", names.join(", ")))
-            .state("nothing was changed")
-            .next(
-                "the condition of --where is about the archived rows: see them with pgkeep show FILE TABLE",
-            ))
+        let chosen = staged.iter().filter(|s| s.table.chosen.is_some() && self.options.repair.is_none());
+        let met = chosen.map(|s| (s.table.shown.clone(), s.rows + s.difference.live_only > 0));
+        entity::check_met(&met.collect::<Vec<_>>())
     }
 
     /// Rows of the table in the archive.
