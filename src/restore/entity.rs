@@ -249,6 +249,9 @@ fn among<'t>(rows: impl IntoIterator<Item = (&'t u32, &'t Vec<String>)>) -> Stri
     if any.is_empty() { "false".to_owned() } else { any.join(" OR ") }
 }
 
+/// Live rows by what tells them apart: table and place, as text.
+type ByKey = HashMap<Vec<u8>, Vec<(String, String)>>;
+
 /// Those of these live rows that are not among the archived rows of others, told by their keys, by table and place.
 async fn not_archived(
     client: &Client,
@@ -288,7 +291,7 @@ async fn not_archived(
         among(&all)
     );
     let forms = [CellForm::Text; 2].into_iter().chain(columns.iter().map(|(_, form, ..)| *form)).collect();
-    let mut keys: HashMap<Vec<u8>, Vec<(String, String)>> = HashMap::new();
+    let mut keys = ByKey::new();
     report::copied(client, &select, table.copy_options, forms, |cells| {
         let text = |cell: &[u8]| {
             let text = text_of(CellForm::Text, cell).unwrap_or_default();
@@ -303,7 +306,7 @@ async fn not_archived(
     })
     .await?;
     let (archive, index) = (archive.clone(), table.index);
-    let work = move || -> Result<HashMap<Vec<u8>, Vec<(String, String)>>, Failure> {
+    let work = move || -> Result<ByKey, Failure> {
         let invalid = |e: ArchiveError| Failure::from_archive(&e);
         let wanted = &keys;
         let read = |own: &mut Decompressor, chunk: &Chunk| {

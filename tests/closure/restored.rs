@@ -68,13 +68,14 @@ fn an_entity_comes_back_and_the_rest_of_the_database_is_untouched() {
         assert_eq!(counts(&dry, "tables"), counts(&run, "tables_restored"), "{mode}");
         let (own, others) = rows(&database, 2);
         match mode {
-            // Guest 2 is another wedding's in the archive, and came here since.
+            // Guest 2 is another wedding's in the archive, and came here since with what refers to it.
             "exact" => {
                 let has = |text: &str| own.contains(text);
                 assert!(
                     !has("new")
                         && !has("changed")
                         && has("(2,2,")
+                        && has("(2,soup)")
                         && has("(5,2,")
                         && has("(9,2,5,\"guest 9\""),
                     "{own}"

@@ -53,13 +53,13 @@ pub fn edits() -> impl Strategy<Value = Vec<Edit>> {
         1 => Just(What::Again),
         2 => Just(What::Delete),
         1 => Just(What::DeleteAll),
-        3 => Just(What::Refer),
+        6 => Just(What::Refer),
         3 => Just(What::Version),
         1 => Just(What::Respell),
     ];
     let edit = (what, any::<u8>(), any::<u8>(), any::<u8>());
     let edit = edit.prop_map(|(what, row, reference, target)| Edit { what, row, reference, target });
-    prop::collection::vec(edit, 0..25)
+    prop::collection::vec(edit, 0..40)
 }
 
 impl State {

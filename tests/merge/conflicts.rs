@@ -17,12 +17,12 @@ fn every_conflict_is_written_with_what_decided_it() {
     let database = shared(None).database("conflicts");
     database.execute(
         "CREATE TABLE bookings (id int PRIMARY KEY, status text, updated_at timestamptz, secret text);
-         INSERT INTO bookings SELECT i, 'confirmed', '2025-11-02+00', 'private' FROM generate_series(1, 6) i;",
+         INSERT INTO bookings SELECT i, 'confirmed', '2025-11-02+00', 'private' FROM generate_series(1, 7) i;",
     );
     let pgkeep = keeper(&database);
     std::fs::write(
         pgkeep.dir().join("pgkeep.toml"),
-        "[merge.bookings]\nnewer_by = 'updated_at'\nstatus_rank = ['pending', 'confirmed', 'cancelled', 'completed']",
+        "[merge.bookings]\nnewer_by = 'updated_at'\nstatus_rank = ['pending', ['confirmed', 'moved'], 'cancelled', 'completed']",
     )
     .unwrap();
     pgkeep.ok(&["backup", "--out", "b.json.gz"]);
@@ -30,7 +30,7 @@ fn every_conflict_is_written_with_what_decided_it() {
         "UPDATE bookings SET secret = 'other', updated_at = '2025-11-01+00' WHERE id = 1;
          UPDATE bookings SET secret = 'other', updated_at = '2025-11-03+00' WHERE id = 2;
          UPDATE bookings SET status = 'pending' WHERE id = 3; UPDATE bookings SET status = 'completed' WHERE id = 4;
-         UPDATE bookings SET secret = 'other' WHERE id = 5;",
+         UPDATE bookings SET secret = 'other' WHERE id = 5; UPDATE bookings SET status = 'moved' WHERE id = 7;",
     );
     let run = pgkeep.ok(&["restore", "--safe", "--json", "--mode", "newer", "--file", "b.json.gz"]);
     let log = run.json();
@@ -48,17 +48,18 @@ fn every_conflict_is_written_with_what_decided_it() {
             "2 target newer by updated_at",
             "3 archive rank of status",
             "4 target rank of status",
-            "5 target undecided"
+            "5 target undecided",
+            "7 target undecided"
         ]
     );
     let text = serde_json::to_string(&lines(&pgkeep, &log)).unwrap();
     assert!(text.contains("2025-11-03") && !text.contains("private") && !text.contains("other"), "{text}");
     let now = "SELECT string_agg(id || status || secret, ' ' ORDER BY id) FROM bookings";
-    let should = "1confirmedprivate 2confirmedother 3confirmedprivate 4completedprivate 5confirmedother 6confirmedprivate";
+    let should = "1confirmedprivate 2confirmedother 3confirmedprivate 4completedprivate 5confirmedother 6confirmedprivate 7movedprivate";
     assert_eq!(database.value(now), should);
     // Once more: what was decided for the archive is equal now.
     let log = pgkeep.ok(&["restore", "--safe", "--json", "--mode", "newer", "--file", "b.json.gz"]).json();
-    assert_eq!((&log["total_updated"], &log["tables_restored"]["bookings"]["kept"]), (&0.into(), &3.into()));
+    assert_eq!((&log["total_updated"], &log["tables_restored"]["bookings"]["kept"]), (&0.into(), &4.into()));
 }
 
 #[test]

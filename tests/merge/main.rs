@@ -63,7 +63,7 @@ fn every_mode_makes_of_random_databases_what_the_model_says_and_says_so_before_a
         for round in 0..3 {
             let archived = State::random(&mut numbers);
             let mut live = archived.clone();
-            (0..numbers.below(90)).for_each(|_| live.edit(&mut numbers));
+            (0..30 + numbers.below(90)).for_each(|_| live.edit(&mut numbers));
             let pgkeep = keeper(&database);
             database.execute(&archived.sql());
             pgkeep.ok(&["backup", "--out", "archived.json.gz"]);

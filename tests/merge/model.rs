@@ -61,7 +61,8 @@ impl State {
                 let some = numbers.below(4) > 0;
                 let guest = self.guests.keys().nth(numbers.below(25) as usize).copied().filter(|_| some);
                 let status = STATUSES[numbers.below(5) as usize].0;
-                let day = Some(numbers.below(4)).filter(|_| numbers.below(5) > 0);
+                // Two, so that many are the same.
+                let day = Some(numbers.below(2)).filter(|_| numbers.below(5) > 0);
                 let price = PRICES[numbers.below(3) as usize];
                 self.bookings.insert(key, Booking { status, day, price, guest });
             }

@@ -160,6 +160,23 @@ fn what_the_archive_has_no_better_is_named_and_the_rest_is_repaired() {
 }
 
 #[test]
+fn a_row_whose_parent_comes_back_keeps_what_was_changed_in_it_and_the_parent() {
+    let shop = Shop::new(None, "repaired parents");
+    shop.database.execute(
+        "UPDATE guests SET wedding = 3, name = 'moved' WHERE id = 6; SET session_replication_role = replica;
+         DELETE FROM weddings WHERE id = 3; UPDATE guests SET wedding = 3, email = 'other' WHERE id = 7; DELETE FROM people WHERE id = 3",
+    );
+    let dry = shop.keeper.ok(&["repair", "--dry-run", "--json", "--file", &shop.archive]).json();
+    let log = shop.keeper.ok(&["repair", "--json", "--file", &shop.archive]).json();
+    let missing = json!({"found": {"missing": 1}});
+    assert_eq!(log["repairs"], json!({"people": missing, "weddings": missing}));
+    assert_eq!(dry["repairs"], log["repairs"]);
+    assert_eq!((&log["total_inserted"], &log["total_updated"]), (&json!(2), &json!(0)));
+    let moved = "SELECT concat(id, wedding, name, email) FROM guests WHERE wedding = 3 AND (name = 'moved' OR email = 'other')";
+    assert_eq!(shop.rows(moved), "63movedg6@example 73name 7other");
+}
+
+#[test]
 fn tables_can_be_chosen_and_nothing_is_broken_by_it() {
     let shop = Shop::new(None, "repaired tables");
     shop.database.execute(DAMAGE);

@@ -69,10 +69,11 @@ impl State {
     /// What people do: nothing of it is broken by that.
     pub fn edit(&mut self, numbers: &mut Numbers) {
         let (site, person) = (numbers.below(SITES), numbers.below(PEOPLE));
-        let known = |numbers: &mut Numbers, end| Some(numbers.below(end)).filter(|_| numbers.0 % 4 > 0);
+        let known =
+            |numbers: &mut Numbers, end| Some(numbers.below(end)).filter(|_| !numbers.0.is_multiple_of(4));
         let of_site = known(numbers, SITES).filter(|site| self.sites.contains_key(site));
         let of_person = known(numbers, PEOPLE).filter(|person| self.people.contains_key(person));
-        match numbers.below(6) {
+        match numbers.below(7) {
             0 => {
                 let new = Site { name: Some(numbers.one(&NAMES)), total: numbers.below(3) as i64 };
                 self.sites.entry(site).or_insert(new);
@@ -82,12 +83,12 @@ impl State {
                 let new = Person { site: of_site, boss: of_person, email, name, v: 0 };
                 self.people.entry(person).or_insert(new);
             }
-            3 => {
+            3 | 4 => {
                 if let Some(known) = self.people.get_mut(&person) {
                     (known.site, known.boss, known.v) = (of_site, of_person, numbers.below(4));
                 }
             }
-            4 => {
+            5 => {
                 if let Some(known) = self.sites.get_mut(&site) {
                     known.name = Some(numbers.one(&NAMES));
                 }
@@ -99,12 +100,15 @@ impl State {
     /// What a script does that goes wrong.
     pub fn damage(&mut self, numbers: &mut Numbers) {
         let (site, person) = (numbers.below(SITES), numbers.below(PEOPLE));
-        match numbers.below(9) {
-            0 => drop(self.sites.remove(&site)),
+        match numbers.below(10) {
+            0 | 9 => drop(self.sites.remove(&site)),
             1 | 2 => drop(self.people.remove(&person)),
             3 if !self.notes.is_empty() => {
                 let place = numbers.below(self.notes.len() as u64) as usize;
-                self.notes.swap_remove(place);
+                match numbers.below(3) {
+                    0 => self.notes[place].0 = Some(NOWHERE),
+                    _ => drop(self.notes.swap_remove(place)),
+                }
             }
             4 => {
                 self.sites

@@ -38,7 +38,7 @@ fn hold(url: &str, seed: u64) {
     }
     let archived = State::random(&mut numbers);
     let mut live = archived.clone();
-    for _ in 0..numbers.below(60) {
+    for _ in 0..numbers.below(80) {
         if numbers.below(3) == 0 { live.damage(&mut numbers) } else { live.edit(&mut numbers) }
     }
     let keeper = Pgkeep::on(url);

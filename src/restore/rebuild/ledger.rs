@@ -237,6 +237,11 @@ impl Ledger {
         self.kept.load(Ordering::Relaxed)
     }
 
+    /// Whether an earlier run has come some way.
+    pub fn goes_on(&self) -> bool {
+        !self.done.fingerprint.is_empty()
+    }
+
     /// Begins to write down, or goes on. Where the role may make no schema, nothing is written, which is a failure where the
     /// restore was asked to be one that can be resumed.
     pub async fn open(&self, rebuild: &Rebuild<'_>, log: &mut RestoreLog) -> Result<(), Failure> {

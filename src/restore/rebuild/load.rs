@@ -14,7 +14,7 @@ use super::after::{self, After};
 use super::ledger::Step as Ledgered;
 use super::pool::{self, Job, Step};
 use super::rows::{self, Part, Way};
-use crate::archive::model::Chunk;
+use crate::archive::model::{Chunk, Table};
 use crate::failure::Failure;
 use crate::postgres::catalog::{Catalog, Relation, RelationKind};
 use crate::postgres::connect::Session;
@@ -153,18 +153,28 @@ fn rows_in(rebuild: &Rebuild<'_>, table: &TablePlan) -> u64 {
     chunks.iter().take(rebuild.ledger.chunks_in(table)).map(|c| c.rows).sum()
 }
 
-/// Makes sure that nobody has changed, between two runs, how many rows the earlier one had put in.
+/// Makes sure that nobody has changed, between two runs, how many rows there are in tables that the earlier one had made or begun
+/// to fill.
 async fn prove_earlier(rebuild: &Rebuild<'_>, plan: &RestorePlan) -> Result<(), Failure> {
-    let begun: Vec<TablePlan> =
-        plan.tables.iter().filter(|t| rebuild.ledger.chunks_in(t) > 0).cloned().collect();
-    if begun.is_empty() {
+    if !rebuild.ledger.goes_on() {
         return Ok(());
     }
+    let is_made =
+        |o: &&Object| o.kind == crate::schema::Kind::Table && !rebuild.there.contains_key(&o.identity);
+    let made = rebuild.objects.iter().filter(is_made);
+    let made: HashSet<(&str, &str)> =
+        made.filter_map(|o| Some((o.schema.as_deref()?, o.name.as_str()))).collect();
+    let archived = &rebuild.archive.header().tables;
+    let is_ours = |t: &&TablePlan| {
+        let is_made = |a: &Table| made.contains(&(a.schema.as_str(), a.name.as_str()));
+        rebuild.ledger.chunks_in(t) > 0 || archived.get(t.index as usize).is_some_and(is_made)
+    };
+    let tables: Vec<TablePlan> = plan.tables.iter().filter(is_ours).cloned().collect();
     let client = &rebuild.session.client;
     client.batch_execute(&rebuild.begin()).await?;
-    let counts = verify::counts(client, &begun).await?;
+    let counts = verify::counts(client, &tables).await?;
     client.batch_execute("ROLLBACK").await?;
-    for table in &begun {
+    for table in &tables {
         let archived: u64 = rebuild.archive.table_chunks(table.index).iter().map(|c| c.rows).sum();
         let now = counts.get(&table.shown).copied().unwrap_or_default();
         if now != archived {
