@@ -222,7 +222,10 @@ impl<'a> Search<'a> {
         };
         self.counts.begins[node] = true;
         match &start.condition {
-            None => self.whole.extend(self.catalog.leaves(relation).iter().map(|leaf| leaf.oid)),
+            None => {
+                self.counts.whole[node] = true;
+                self.whole.extend(self.catalog.leaves(relation).iter().map(|leaf| leaf.oid));
+            }
             Some(condition) => {
                 let name = quote::ident(&relation.name);
                 for source in self.keys.sources(self.catalog, relation.oid) {

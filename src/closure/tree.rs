@@ -31,8 +31,11 @@ pub struct Branch {
     /// The columns by which it refers to the table above; none where it begins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<String>,
-    /// Its rows; 0 where it stands again.
+    /// Its rows; 0 where it stands again, and where all are taken, which nobody has counted.
     pub rows: u64,
+    /// Whether all rows of the table are taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
     /// Whether it stands in another place with its rows: this is one more way to them, or a circle.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
@@ -52,6 +55,8 @@ pub struct Needed {
 pub(super) struct Counts {
     /// Whether it begins with rows of the table.
     pub begins: Vec<bool>,
+    /// Whether all rows of the table are taken, and were not counted.
+    pub whole: Vec<bool>,
     /// Rows of each table that belong to it.
     pub down: Vec<u64>,
     /// Rows of each table that are needed besides.
@@ -65,6 +70,7 @@ impl Counts {
         let tables = graph.nodes.len();
         Counts {
             begins: vec![false; tables],
+            whole: vec![false; tables],
             down: vec![0; tables],
             needed: vec![0; tables],
             used: vec![false; graph.ways.len()],
@@ -105,7 +111,11 @@ impl Tree {
             open[depth] = true;
             let by =
                 if branch.by.is_empty() { String::new() } else { format!(" by {}", branch.by.join(", ")) };
-            let rows = if branch.again { "see above or below".to_owned() } else { rows(branch.rows) };
+            let rows = match (branch.again, branch.all) {
+                (true, _) => "see above or below".to_owned(),
+                (_, true) => "all rows".to_owned(),
+                _ => rows(branch.rows),
+            };
             drawn.push(format!("{rails}{joint}{}{by}: {rows}", branch.table));
         }
         lines.extend(drawn.into_iter().rev());
@@ -161,7 +171,8 @@ fn branches(graph: &Graph, counts: &Counts) -> Vec<Branch> {
     while let Some(Step { table, way, again, depth }) = left.pop() {
         let by = way.map(|way| graph.ways[way].columns.clone()).unwrap_or_default();
         let rows = if again { 0 } else { counts.down[table] };
-        branches.push(Branch { table: name(&table).to_owned(), depth, by, rows, again });
+        let all = counts.whole[table] && !again;
+        branches.push(Branch { table: name(&table).to_owned(), depth, by, rows, all, again });
         if !again {
             left.extend(below[table].iter().rev().map(|(way, is_place)| {
                 let (table, way) = (graph.ways[*way].child, Some(*way));
@@ -192,6 +203,7 @@ mod tests {
         graph.leave(vec![4], "one reason".into());
         graph.leave(vec![5], "no reason".into());
         let counts = Counts {
+            whole: vec![false; 6],
             begins: vec![true, false, false, false, false, false],
             down: vec![1, 1200, 30, 4, 0, 0],
             needed: vec![0, 0, 0, 0, 2, 0],

@@ -436,8 +436,10 @@ impl Attempt<'_> {
 
     /// What has to be left out for a violation.
     fn violated(&self, catalog: &Catalog, staged: &[Staged], violation: &verify::Violation) -> Refusal {
-        let failure = Failure::failed(violation.what.clone())
-            .next("restore the tables that the rows refer to as well, or leave these out; --keep-going restores the rest");
+        let failure = Failure::failed(violation.what.clone()).next(match self.options.repair {
+            Some(_) => "repair the tables that the rows refer to as well, or leave these out with --exclude",
+            None => "restore the tables that the rows refer to as well, or leave these out; --keep-going restores the rest",
+        });
         Refusal::Table(self.culprit(catalog, staged, violation), failure)
     }
 

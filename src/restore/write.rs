@@ -146,7 +146,9 @@ impl Attempt<'_> {
         if about_a_row {
             // unique_violation and exclusion_violation
             let meets_another = matches!(pg::sqlstate(&error), Some("23505" | "23P01"));
-            failure = failure.next(if meets_another && self.options.mode != Mode::Exact {
+            failure = failure.next(if self.options.repair.is_some() {
+                "change or remove the row of the target that stands in the way, or leave the table out with --exclude, then run pgkeep repair again"
+            } else if meets_another && self.options.mode != Mode::Exact {
                 "a row of the target stands in the way: use --mode exact to replace what is there, remove that row, or use --keep-going to restore the other tables"
             } else {
                 "the target no longer takes such a row: change what refuses it there, or use --keep-going to restore the other tables"

@@ -119,6 +119,8 @@ fn what_the_chosen_rows_refer_to_comes_with_them() {
     let flags = ["--where", "bookings: id = 2", "--where", "items: id < 3", "--with-references"];
     pgkeep.ok(&[&["backup", "--out", "b.json.gz"], &flags[..]].concat());
     assert_eq!(ids(&pgkeep, "b.json.gz", "bookings"), [2, 3]);
+    let whole = pgkeep.ok(&["backup", "--out", "w.json.gz", "--table", "items", "--with-references"]);
+    whole.says("items: all rows\n").says("├─ bookings: 10 rows");
     assert_eq!(
         counts(&pgkeep, "b.json.gz"),
         json!({"items": 2, "bookings": 2, "sites": 5, "visits": 9, "events": 8})

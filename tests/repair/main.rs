@@ -218,3 +218,20 @@ fn what_cannot_be_asked_is_refused() {
         "is the table whose rows its \"sql\" gives",
     );
 }
+
+#[test]
+fn a_row_that_stands_in_the_way_is_told_of_with_what_repair_can_do() {
+    let shop = Shop::new(None, "repair_in_the_way");
+    shop.database.execute(
+        "ALTER TABLE guests ADD UNIQUE (email); DELETE FROM guests WHERE id = 5;
+         UPDATE guests SET email = 'g5@example' WHERE id = 6",
+    );
+    let before = shop.database.digest();
+    let run = shop.keeper.run(&["repair", "--file", &shop.archive]).expect_code(1);
+    run.says("guests_email_key").says("leave the table out with --exclude");
+    assert!(!run.stderr.contains("--keep-going") && !run.stderr.contains("--mode"), "{}", run.stderr);
+    assert_eq!(shop.database.digest(), before);
+    shop.database.execute("UPDATE guests SET email = 'other' WHERE id = 6");
+    shop.keeper.ok(&["repair", "--file", &shop.archive]);
+    assert_eq!(shop.database.value("SELECT email FROM guests WHERE id = 5"), "g5@example");
+}
