@@ -104,6 +104,10 @@ fn a_condition_that_is_none_is_refused_before_anything_happens() {
         .expect_code(1)
         .says("nothing");
     pgkeep
+        .run(&["diff", "b.json.gz", "--columns", "bookings: note", "--where", "bookings: status = 'open'"])
+        .expect_code(2)
+        .says("beside --columns, the condition may name those columns");
+    pgkeep
         .run(&["restore", "--safe", "--file", "b.json.gz", "--columns", "visits: at"])
         .expect_code(1)
         .says("no key");
