@@ -127,8 +127,12 @@ impl TablePlan {
         let name = quote::ident(&self.name);
         let sql = format!("SELECT ({condition}) IS TRUE FROM {from} AS {name} LIMIT 0");
         let next = match self.left_out.is_empty() && self.kept.is_empty() {
-            true => "write --where 'TABLE: CONDITION', the condition as it would stand behind WHERE; quote it from the shell",
-            false => "write --where 'TABLE: CONDITION'; beside --columns, the condition may name those columns and those of the key: name more of them",
+            true => {
+                "write --where 'TABLE: CONDITION', the condition as it would stand behind WHERE; quote it from the shell"
+            }
+            false => {
+                "write --where 'TABLE: CONDITION'; beside --columns, the condition may name those columns and those of the key: name more of them"
+            }
         };
         client.query_typed(&sql, &[]).await.map_err(|error| {
             let what = Failure::from_server(&error).what;

@@ -137,7 +137,7 @@ fn what_the_chosen_rows_refer_to_comes_with_them() {
 fn a_restore_takes_chosen_rows_and_what_they_refer_to_out_of_any_archive() {
     let (database, pgkeep) = made("restored with references");
     pgkeep.ok(&["backup", "--out", "all.json.gz"]);
-    database.execute("DELETE FROM items; DELETE FROM bookings WHERE id > 2; UPDATE sites SET name = 'x'");
+    database.execute("DELETE FROM items; DELETE FROM bookings WHERE id > 2; UPDATE sites SET name = 'x'; INSERT INTO bookings (id) VALUES (77)");
     let damaged = database.digest();
     let flags = ["--with-references", "--table", "items,bookings", "--where", "items: id IN (3, 13, 4)"];
     let flags = [&flags[..], &["--where", "bookings: id = 9"]].concat();
@@ -162,7 +162,7 @@ fn a_restore_takes_chosen_rows_and_what_they_refer_to_out_of_any_archive() {
     assert_eq!(counts(&restore("--safe")["tables_restored"]), should);
     let ids =
         |table: &str| database.value(&format!("SELECT string_agg(id::text, ' ' ORDER BY id) FROM {table}"));
-    assert_eq!((ids("items"), ids("bookings")), ("3 4 13".into(), "1 2 4 5 9".into()));
+    assert_eq!((ids("items"), ids("bookings")), ("3 4 13".into(), "1 2 4 5 9 77".into()));
     assert_eq!(database.value("SELECT string_agg(name, ' ' ORDER BY id) FROM sites"), "s1 s2 s3 x x");
     pgkeep.ok(&["rollback", "latest"]);
     assert_eq!(database.digest(), damaged);
