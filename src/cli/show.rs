@@ -20,6 +20,7 @@ use super::{Ending, ddl};
 use crate::archive::model::{Column, Kind, Table};
 use crate::archive::reader::Archive;
 use crate::failure::Failure;
+use crate::restore::entity::check_met;
 use crate::schema::Object;
 use crate::schema::named::named;
 use crate::selection::{Pattern, RowChoice};
@@ -141,7 +142,10 @@ fn listed<'a>(
     let counted = |(index, listed, chosen): (u32, Listed<'a>, Chosen)| {
         Ok(Listed { chosen: chosen.count(context, path, archive, index)?, ..listed })
     };
-    described.into_iter().map(counted).collect()
+    let listed: Vec<Listed<'a>> = described.into_iter().map(counted).collect::<Result<_, Failure>>()?;
+    let met = listed.iter().filter_map(|l| Some((l.table.shown(), l.chosen? > 0)));
+    check_met(&met.collect::<Vec<_>>())?;
+    Ok(listed)
 }
 
 fn overview(path: &Path, archive: &Archive, listed: &[Listed<'_>]) -> serde_json::Value {

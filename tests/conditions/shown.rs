@@ -88,6 +88,8 @@ fn a_choice_that_means_nothing_is_refused() {
             "no table of the archive that is shown matches \"sites\"",
         ),
         (&["--where", "nobody: true"], "matches \"nobody\""),
+        (&["bookings", "--where", "bookings: id < 0"], "no row of bookings meets its condition"),
+        (&["--where", "bookings: id < 0"], "no row of bookings meets its condition"),
         (&["--columns", "nobody: a"], "matches \"nobody\""),
         (
             &["bookings", "--columns", "bookings: id,nothing"],

@@ -15,6 +15,7 @@ use crate::archive::reader::Archive;
 use crate::cli::args::default_jobs;
 use crate::cli::context::{Context, invalid};
 use crate::failure::{Failure, FailureKind};
+use crate::restore::entity::check_met;
 use crate::row::{self, Cells, RowError};
 
 /// Which rows of a table are printed.
@@ -36,7 +37,7 @@ pub struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Prints them. Says so on standard error if a look-up finds none, which is no failure.
+    /// Prints them. Says so on standard error if a look-up finds none, which is no failure; a condition that no row meets is one.
     pub fn print(&self, context: &Context) -> Result<(), Failure> {
         context.claim_output();
         let names: Vec<&str> = self.chosen.columns(self.table).iter().map(|c| c.name.as_str()).collect();
@@ -60,9 +61,10 @@ impl Rows<'_> {
                 (Some(_), None) => {
                     context.events.info(format!("no row of {} has that key", self.table.described()))
                 }
-                (_, Some(_)) => {
+                (Some(_), Some(_)) => {
                     context.events.info(format!("no row of {} meets the condition", self.table.described()))
                 }
+                (None, Some(_)) => return check_met(&[(self.table.shown(), false)]),
                 _ => {}
             }
         }
